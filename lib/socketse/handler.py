@@ -1,0 +1,246 @@
+"""Request handlers, and MicroPython's own files over a connection."""
+
+import io
+
+from . import port
+from .port import const
+
+_CHUNK = const(256)  # bytes asked of a socket at once: recv allocates them beforehand
+_INLINE_SECONDS = const(10)  # how long one wait of a handler may hold up the serving thread
+
+
+class BaseRequestHandler:
+    """One request: its whole life is __init__, which calls setup, handle and finish.
+
+    request         the connection; for datagrams (data, socket)
+    client_address  where it comes from
+    server          the server
+    client_speaks_first  True: a threading server without threads to start calls the handler
+                    only when the client has sent something
+    finish() is called also if handle() raises, but not if setup() does.
+    """
+
+    client_speaks_first = False
+
+    def __init__(self, request, client_address, server):
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self):
+        """Called before handle(); may be overridden."""
+
+    def handle(self):
+        """Do the work of one request: to be overridden."""
+
+    def finish(self):
+        """Called after handle(); may be overridden."""
+
+    def _count(self, name, n=1):
+        count = getattr(self.server, "_count", None)  # the server may be a stranger
+        if count:
+            count(name, n)
+
+
+class StreamRequestHandler(BaseRequestHandler):
+    """A connection with files: read from self.rfile, write to self.wfile.
+
+    timeout    seconds that one read or write may wait for the client; None: for ever
+    rbufsize   bytes of rfile's buffer; 0: none, -1: the default
+    wbufsize   bytes of wfile's buffer; 0: every write is sent at once, -1: the default
+    max_line   longest line that readline() without a size returns on MicroPython, in bytes
+    disable_nagle_algorithm  True: send small pieces without delay
+    """
+
+    rbufsize = -1
+    wbufsize = 0
+    timeout = None
+    max_line = 1024
+    disable_nagle_algorithm = False
+
+    def setup(self):
+        """Make the files."""
+        self.connection = self.request
+        timeout = self.timeout
+        if getattr(self.server, "_inline", None) is self.request:
+            timeout = min(timeout or _INLINE_SECONDS, _INLINE_SECONDS)
+        if timeout is not None:
+            self.connection.settimeout(timeout)
+        if self.disable_nagle_algorithm:
+            from .options import set_options
+
+            set_options(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
+        if port.open_files:
+            self.rfile, self.wfile = port.open_files(
+                self.connection, self.rbufsize, self.wbufsize
+            )
+        else:
+            self.rfile = Reader(self.connection, self.rbufsize, self.max_line)
+            self.wfile = Writer(self.connection, self.wbufsize)
+
+    def finish(self):
+        """Send what is buffered and close the files."""
+        if not self.wfile.closed:
+            try:
+                self.wfile.flush()
+            except OSError:
+                pass  # the client is gone: nobody is left to tell
+        self.wfile.close()
+        self.rfile.close()
+        if not port.open_files:
+            self._count("bytes_in", self.rfile.count)
+            self._count("bytes_out", self.wfile.count)
+
+
+class Reader(io.IOBase):
+    """A file for reading from a connection: MicroPython's rfile.
+
+    sock      what to read from; it is not closed
+    size      bytes asked of it at once; 0: never more than needed, -1: the default
+    max_line  longest line in bytes that readline() without a size returns
+    A timeout raises OSError(ETIMEDOUT) and loses nothing: what was read by
+    then is there for the next call.
+    """
+
+    def __init__(self, sock, size, max_line):
+        self._recv = sock.recv
+        self._size = _CHUNK if size < 0 else size
+        self._max_line = max_line
+        self._buffer = b""
+        self.count = 0  # bytes received
+        self.closed = False
+
+    def _more(self, n):
+        """Add to the buffer: at most n bytes if unbuffered. Return False at the end."""
+        if self.closed:
+            raise ValueError("closed file")
+        try:
+            data = self._recv(max(n, self._size))
+        except OSError as e:
+            raise port.as_timeout(e)
+        self.count += len(data)
+        self._buffer += data
+        return len(data) > 0
+
+    def _take(self, n):
+        buffer = self._buffer
+        self._buffer = buffer[n:]
+        return buffer[:n] if self._buffer else buffer
+
+    def readline(self, size=-1):
+        """Return the next line with its newline, less at the end of the stream or at size bytes.
+
+        Without a size, a line longer than max_line raises ValueError.
+        """
+        bounded = size is not None and size >= 0
+        limit = size if bounded else self._max_line
+        seen = 0
+        while True:
+            end = self._buffer.find(b"\n", seen, limit) + 1
+            if end:
+                return self._take(end)
+            seen = len(self._buffer)
+            if seen >= limit:
+                if bounded:
+                    return self._take(limit)
+                raise ValueError("line longer than max_line")
+            if not self._more(1):
+                return self._take(seen)
+
+    def read(self, size=-1):
+        """Return size bytes, fewer only at the end of the stream; without a size all until then."""
+        if size is None or size < 0:
+            size = 0x1FFFFFFF
+        got = len(self._buffer)
+        # Twice as much each time: a long body is not copied for each of its pieces.
+        while got < size and self._more(min(size - got, max(got, _CHUNK))):
+            got = len(self._buffer)
+        return self._take(size)
+
+    def read1(self, size=-1):
+        """Return what is there, at most size bytes, after at most one wait; b"" at the end."""
+        if size < 0:
+            size = _CHUNK
+        if size and not self._buffer:
+            self._more(size)
+        return self._take(size)
+
+    def readinto(self, buf):
+        """Fill buf and return how many bytes that took: fewer only at the end of the stream."""
+        data = self.read(len(buf))
+        buf[: len(data)] = data
+        return len(data)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+    def close(self):
+        """Close the file, not the connection."""
+        self._buffer = b""
+        self.closed = True
+
+
+class Writer(io.IOBase):
+    """A file for writing to a connection: MicroPython's wfile.
+
+    sock  what to write to; it is not closed
+    size  bytes of the buffer; 0: every write is sent at once, -1: the default
+    """
+
+    def __init__(self, sock, size):
+        self._send = sock.send
+        self._size = _CHUNK if size < 0 else size
+        self._buffer = b""
+        self.count = 0  # bytes sent
+        self.closed = False
+
+    def write(self, data):
+        """Write all of data, bytes or a buffer, and return its length.
+
+        Raises OSError(ETIMEDOUT) if the client takes nothing in time.
+        """
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        if len(self._buffer) + len(data) < self._size:
+            self._buffer += data
+        else:
+            self.flush()
+            self._put(data)
+        return len(data)
+
+    def flush(self):
+        """Send what is buffered."""
+        if self.closed:
+            raise ValueError("closed file")
+        data = self._buffer
+        self._buffer = b""
+        self._put(data)
+
+    def _put(self, data):
+        done = 0
+        try:
+            while done < len(data):  # never without data: esp32 raises then
+                done += self._send(memoryview(data)[done:] if done else data)
+        except OSError as e:
+            raise port.as_timeout(e)
+        finally:
+            self.count += done
+
+    def close(self):
+        """Send what is buffered and close the file, not the connection."""
+        if not self.closed:
+            try:
+                self.flush()
+            finally:
+                self.closed = True

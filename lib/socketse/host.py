@@ -1,0 +1,192 @@
+"""CPython's half of port.py: not copied to boards.
+
+Everything here has its twin in port.py, with the same name and meaning; where
+the twin is None, only CPython has the thing.
+"""
+
+import _thread as thread
+import errno
+import gc
+import io
+import os
+import select
+import socket
+import threading
+import time
+import traceback
+from _thread import get_ident
+
+__all__ = [
+    "PLATFORM",
+    "REUSE_ADDRESS",
+    "Poller",
+    "Thread",
+    "accept",
+    "as_timeout",
+    "bind",
+    "collect",
+    "const",
+    "get_ident",
+    "half_close",
+    "is_timeout",
+    "new_socket",
+    "open_files",
+    "print_exception",
+    "sleep_ms",
+    "thread",
+    "ticks_add",
+    "ticks_diff",
+    "ticks_ms",
+    "wait_limit",
+]
+
+PLATFORM = None
+REUSE_ADDRESS = os.name != "nt"  # Windows' SO_REUSEADDR lets a second server steal a live port
+
+collect = gc.collect
+new_socket = socket.socket
+
+
+def const(value):
+    """Return value; MicroPython's compiler puts it where the name is used."""
+    return value
+
+
+def ticks_ms():
+    """Return a steady clock in milliseconds, for ticks_diff and ticks_add only."""
+    return int(time.monotonic() * 1000)
+
+
+def ticks_diff(a, b):
+    """Return a - b in milliseconds."""
+    return a - b
+
+
+def ticks_add(a, b):
+    """Return the tick b milliseconds after a."""
+    return a + b
+
+
+def sleep_ms(ms):
+    """Sleep ms milliseconds."""
+    time.sleep(ms / 1000)
+
+
+class Poller:
+    """Waits until sockets can be read, by select.poll or, where it is missing, select.select."""
+
+    def __init__(self):
+        self._objects = {}
+        self._poll = select.poll() if hasattr(select, "poll") else None
+
+    def register(self, obj):
+        """Watch obj, anything with a fileno(). Raises ValueError if it is closed."""
+        fd = obj.fileno()
+        if fd < 0:
+            raise ValueError("a closed socket cannot be waited for: %r" % (obj,))
+        self._objects[fd] = obj
+        if self._poll:
+            self._poll.register(fd, select.POLLIN)
+
+    def unregister(self, obj):
+        """Watch obj no more. It may be closed already."""
+        for fd, known in list(self._objects.items()):
+            if known is obj:
+                del self._objects[fd]
+                if self._poll:
+                    self._poll.unregister(fd)
+
+    def wait(self, timeout):
+        """Return the list of objects to be read, after at most timeout seconds (None: for ever)."""
+        if self._poll:
+            fds = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
+        else:
+            fds = select.select(list(self._objects), [], [], timeout)[0]
+        return [self._objects[fd] for fd in fds]
+
+
+def wait_limit(server):
+    """Return how many seconds handle_request may wait: of both timeouts the shorter one."""
+    limits = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
+    return min(limits) if limits else None
+
+
+def is_timeout(exc):
+    """Return True if exc says that a socket's time ran out, or that it would block."""
+    return isinstance(exc, (BlockingIOError, TimeoutError, socket.timeout))
+
+
+def as_timeout(exc):
+    """Return the exception to raise for exc: a TimeoutError if it is a timeout."""
+    return TimeoutError(errno.ETIMEDOUT, "timed out") if is_timeout(exc) else exc
+
+
+def bind(sock, address, family, kind):
+    """Bind sock and return the address it got, as getsockname gives it.
+
+    Raises what socket.bind raises; an OSError names the address.
+    """
+    try:
+        sock.bind(address)
+    except OSError as e:
+        raise type(e)(e.errno, "%s: %r" % (e.strerror or e, address)) from None
+    return sock.getsockname()
+
+
+def accept(sock):
+    """Return (connection, address) of the next connection, in blocking mode."""
+    return sock.accept()
+
+
+def half_close(sock):
+    """Tell the peer that nothing more will be written. Raises OSError if it is gone."""
+    sock.shutdown(socket.SHUT_WR)
+
+
+def print_exception(exc, file):
+    """Print exc, None: the one that is being handled, and its traceback to file."""
+    if exc is None:
+        traceback.print_exc(file=file)
+    else:
+        traceback.print_exception(type(exc), exc, exc.__traceback__, file=file)
+
+
+class Thread(threading.Thread):
+    """A started thread that runs target(*args).
+
+    stack_size  bytes; 0: the system's default
+    Raises RuntimeError if the system cannot start one more.
+    """
+
+    def __init__(self, target, args, stack_size, daemon):
+        threading.Thread.__init__(self, target=target, args=args, daemon=daemon)
+        old = threading.stack_size(stack_size) if stack_size else 0
+        try:
+            self.start()
+        finally:
+            if stack_size:
+                threading.stack_size(old)
+
+
+class _SocketWriter(io.BufferedIOBase):
+    """An unbuffered file for writing: every write goes out whole."""
+
+    def __init__(self, sock):
+        self._sock = sock
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self._sock.sendall(data)
+        with memoryview(data) as view:
+            return view.nbytes
+
+    def fileno(self):
+        return self._sock.fileno()
+
+
+def open_files(sock, rbufsize, wbufsize):
+    """Return (rfile, wfile) over sock as the standard library's socketserver makes them."""
+    rfile = sock.makefile("rb", rbufsize)
+    return rfile, sock.makefile("wb", wbufsize) if wbufsize else _SocketWriter(sock)

@@ -1,0 +1,104 @@
+"""The only room that knows which Python runs it.
+
+Time, errors, waiting, addresses and threads under the same names everywhere.
+CPython's half is host.py, what MicroPython's unix port needs besides is
+unixport.py; boards load neither. Numbers by port and what some lack are in limits.py, socket
+options in options.py, what is needed only when something fails in trouble.py.
+"""
+
+import sys
+
+if sys.implementation.name != "micropython":
+    from .host import *  # noqa: F403
+else:
+    import gc
+    import select
+    import socket
+    from errno import EAGAIN, ETIMEDOUT
+    from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
+
+    from micropython import const
+
+    try:
+        import _thread as thread
+
+        get_ident = thread.get_ident
+    except ImportError:  # esp8266, and builds without threads
+        thread = None
+        get_ident = int  # int() is 0
+
+    PLATFORM = sys.platform
+    REUSE_ADDRESS = True
+    collect = gc.collect
+    print_exception = sys.print_exception
+
+    if PLATFORM in ("linux", "darwin"):
+        from .unixport import accept, new_socket, resolve
+    else:
+        new_socket = socket.socket
+
+        def accept(sock):
+            """Return (connection, (host, port)) of the next connection, in blocking mode."""
+            sock.settimeout(1)  # rp2: a connection that was reset while it waited is gone
+            try:
+                connection, address = sock.accept()
+            finally:
+                sock.settimeout(None)
+            connection.settimeout(None)  # rp2: it has inherited the listener's
+            return connection, address[:2]
+
+        def resolve(address, family, kind):
+            """Return address as bind takes it, with the host looked up."""
+            # rp2: getaddrinfo warns when it is told family or kind.
+            return socket.getaddrinfo(address[0] or "0.0.0.0", address[1])[0][-1][:2]
+
+    def bind(sock, address, family, kind):
+        """Bind sock and return the address it got: (host, port), or a Unix socket's path.
+
+        Raises TypeError, ValueError or OverflowError for what cannot be an address, and
+        OSError for a host that does not resolve and for an address in use.
+        """
+        try:
+            if not isinstance(address, str) and not 0 < address[1] < 65536:
+                raise ValueError
+            address = resolve(address, family, kind)
+            sock.bind(address)
+        except Exception as e:
+            from .trouble import bind_error
+
+            raise bind_error(e, address)
+        return address
+
+    class Poller:
+        """Waits until sockets can be read."""
+
+        def __init__(self):
+            self._poll = poll = select.poll()
+            self.unregister = poll.unregister
+
+        def register(self, sock):
+            """Watch sock. After a MemoryError this poller must not be used again."""
+            try:
+                self._poll.register(sock, 1)
+            except MemoryError:
+                gc.collect()
+                # The failed one has left a hole that would crash poll(): this fills it.
+                self._poll.register(sock, 1)
+
+        def wait(self, timeout):
+            """Return the list of sockets to be read, after at most timeout seconds (None: for ever)."""
+            ready = self._poll.poll(-1 if timeout is None else int(timeout * 1000))
+            return [pair[0] for pair in ready]
+
+    def is_timeout(exc):
+        """Return True if exc says that a socket's time ran out, or that it would block."""
+        # unix gives EAGAIN for both, and so does esp32 below 0.1 s.
+        return isinstance(exc, OSError) and exc.errno in (EAGAIN, ETIMEDOUT)
+
+    def as_timeout(exc):
+        """Return the exception to raise for exc: OSError(ETIMEDOUT) if it is a timeout."""
+        return OSError(ETIMEDOUT) if is_timeout(exc) else exc
+
+    # CPython has its own files over sockets and its own threads; handler.py and threads.py
+    # use theirs where there is None.
+    open_files = Thread = wait_limit = half_close = None

@@ -1,0 +1,326 @@
+"""BaseServer and TCPServer, after CPython's socketserver.
+
+https://docs.python.org/3/library/socketserver.html is the reference for every
+name that stands there too; what is added says so.
+"""
+
+import sys
+from socket import AF_INET, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+
+from . import port
+from .port import const
+
+# A socket that is closed with unread input is reset, and the client loses the reply. So what
+# a client is still sending when its handler is done is read away, up to
+_DRAIN_BYTES = const(65536)
+_DRAIN_MS = const(1000)
+# An accept that fails for want of descriptors leaves the listener ready: no busy loop.
+_ACCEPT_PAUSE_MS = const(20)
+
+# Servers that an exception threw out of their loop: a new one on their address closes them.
+_left = []
+
+
+class BaseServer:
+    """The loop and the order of the hooks; TCPServer adds the socket.
+
+    server_address       what bind is given; afterwards what it got
+    RequestHandlerClass  called with (request, client_address, server) for each request
+    Raises TypeError if RequestHandlerClass cannot be called.
+
+    stats is a dict of counters, all ints:
+    accepted       connections and datagrams taken
+    active         handlers at work now
+    refused        turned away by verify_request
+    evicted        closed to make room
+    timed_out      handlers ended by a timeout of their client
+    errors         failed accepts, and other exceptions of handlers
+    out_of_memory  MemoryErrors survived
+    truncated      datagrams longer than max_packet_size
+    bytes_in, bytes_out  through rfile and wfile where they are socketse's own
+    """
+
+    timeout = None  # seconds that handle_request waits; None: for ever
+    allow = None  # patterns of the addresses that may connect (see allow.py); None: all
+    last_error = None  # the exception, while handle_error runs
+    _serving = None  # the thread in serve_forever
+    _stop = False
+    _poller = None  # that of serve_forever, while it runs
+    # ThreadingMixIn's: MicroPython has no cooperative super().
+    _inline = _join = _is_own_thread = None
+
+    def __init__(self, server_address, RequestHandlerClass):
+        if not callable(RequestHandlerClass):
+            raise TypeError("RequestHandlerClass is not callable: %r" % (RequestHandlerClass,))
+        if self.allow is not None:
+            from .allow import allowed
+
+            allowed("", self.allow)  # raises ValueError for a pattern that cannot be one
+        self.server_address = server_address
+        self.RequestHandlerClass = RequestHandlerClass
+        # All at once: threads may then count without changing the shape of the dict.
+        self.stats = {}
+        for name in (
+            "accepted active refused evicted timed_out errors out_of_memory "
+            "truncated bytes_in bytes_out"
+        ).split():
+            self.stats[name] = 0
+
+    def server_activate(self):
+        """Called by the constructor; may be overridden."""
+
+    def serve_forever(self, poll_interval=0.5):
+        """Handle requests until shutdown() is called, and look for that every poll_interval seconds.
+
+        Raises RuntimeError if it runs already.
+        """
+        if self._serving is not None:
+            raise RuntimeError("serve_forever runs already")
+        self._serving = port.get_ident()
+        try:
+            self._poller = self._new_poller()
+            while not self._stop:
+                ready = self._ready(poll_interval)
+                if not self._stop:
+                    if ready:
+                        self._handle_request_noblock()
+                    self.service_actions()
+        except BaseException:
+            _left.append(self)
+            raise
+        finally:
+            self._poller = self._serving = None
+            self._stop = False
+
+    def shutdown(self):
+        """Stop the serve_forever loop.
+
+        Waits until it has stopped, but in the serving thread itself and in the
+        threads of handlers it returns at once. Called before serve_forever, it
+        makes that return at once.
+        """
+        self._stop = True
+        ident = port.get_ident()
+        if self._is_own_thread and self._is_own_thread(ident):
+            return
+        while self._serving not in (None, ident):
+            port.sleep_ms(5)
+
+    def service_actions(self):
+        """Called by serve_forever after each round; may be overridden."""
+
+    def handle_request(self):
+        """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
+        try:
+            timeout = port.wait_limit(self) if port.wait_limit else self.timeout
+            if self._new_poller().wait(timeout):
+                self._handle_request_noblock()
+            else:
+                self.handle_timeout()
+        except BaseException:
+            _left.append(self)
+            raise
+
+    def _new_poller(self):
+        if self in _left:
+            _left.remove(self)
+        poller = port.Poller()
+        poller.register(getattr(self, "socket", self))
+        return poller
+
+    def _ready(self, timeout):
+        """Wait at most timeout seconds and return True if a request can be taken."""
+        return self._poller.wait(timeout)
+
+    def _handle_request_noblock(self):
+        try:
+            request, client_address = self.get_request()
+        except Exception as e:
+            if not isinstance(e, OSError):
+                self._report(None, None, e)
+            elif port.is_timeout(e):
+                return  # the client was gone before it was asked for
+            else:
+                self._count("errors")
+            port.sleep_ms(_ACCEPT_PAUSE_MS)
+            return
+        self._count("accepted")
+        try:
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+            else:
+                self._count("refused")
+                self.shutdown_request(request)
+        except Exception as e:
+            try:
+                self._report(request, client_address, e)
+            finally:
+                self.shutdown_request(request)
+        except BaseException:
+            self.shutdown_request(request)
+            raise
+
+    def handle_timeout(self):
+        """Called when handle_request saw no request in time; may be overridden."""
+
+    def verify_request(self, request, client_address):
+        """Return True if the request is to be handled: if its address matches self.allow."""
+        if self.allow is None:
+            return True
+        from .allow import allowed
+
+        return allowed(client_address[0], self.allow)
+
+    def process_request(self, request, client_address):
+        """Call finish_request; ThreadingMixIn does so in a thread."""
+        self._count("active")
+        try:
+            self.finish_request(request, client_address)
+        finally:
+            self._count("active", -1)
+        self.shutdown_request(request)
+
+    def server_close(self):
+        """Close the server; again: nothing happens."""
+        if self in _left:
+            _left.remove(self)
+        self._stop = self._serving is not None  # the loop has nothing to wait for any more
+        if self._join:
+            self._join()
+
+    def finish_request(self, request, client_address):
+        """Handle one request by calling RequestHandlerClass."""
+        self.RequestHandlerClass(request, client_address, self)
+
+    def shutdown_request(self, request):
+        """Called to end one request; closes it."""
+        self.close_request(request)
+
+    def close_request(self, request):
+        """Called to close one request; may be overridden."""
+
+    def handle_error(self, request, client_address):
+        """Print the traceback of self.last_error and go on; may be overridden.
+
+        Boards have no sys.exc_info(): self.last_error is the exception.
+        """
+        dashes = "-" * 40
+        print(dashes, file=sys.stderr)
+        print("Exception occurred during processing of request from", client_address, file=sys.stderr)
+        port.print_exception(self.last_error, sys.stderr)
+        print(dashes, file=sys.stderr)
+
+    def _report(self, request, client_address, exc):
+        if isinstance(exc, MemoryError):
+            self._count("out_of_memory")
+            port.collect()
+        else:
+            self._count("timed_out" if port.is_timeout(exc) else "errors")
+        self.last_error = exc
+        try:
+            self.handle_error(request, client_address)
+        except MemoryError:
+            self._count("out_of_memory")  # too little to tell of the first one
+        finally:
+            self.last_error = None
+
+    def _count(self, name, n=1):
+        self.stats[name] += n
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.server_close()
+
+
+class TCPServer(BaseServer):
+    """A server of TCP connections.
+
+    server_address     (host, port); host "" is every address of this machine
+    bind_and_activate  False: call server_bind() and server_activate() yourself
+    Raises OSError if the address is in use or its host does not resolve; on
+    MicroPython ValueError for port 0, because no port can tell what it got.
+    """
+
+    address_family = AF_INET
+    socket_type = SOCK_STREAM
+    request_queue_size = 5  # rp2: at least 2, a queue of one loses connections
+    allow_reuse_address = port.REUSE_ADDRESS
+    allow_reuse_port = False
+    socket_options = ()  # (level, name, value), e.g. ("SOL_SOCKET", "SO_KEEPALIVE", 1)
+
+    def __init__(self, server_address, RequestHandlerClass, bind_and_activate=True):
+        BaseServer.__init__(self, server_address, RequestHandlerClass)
+        self.socket = port.new_socket(self.address_family, self.socket_type)
+        if bind_and_activate:
+            try:
+                self.server_bind()
+                self.server_activate()
+            except BaseException:
+                self.server_close()
+                raise
+
+    def server_bind(self):
+        """Set the socket's options and bind it.
+
+        A server on this address that an exception threw out of its loop, as
+        Ctrl-C does, is closed first.
+        """
+        if _left:
+            from .trouble import make_way
+
+            make_way(_left, self)
+        if self.allow_reuse_address:
+            self.socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if self.allow_reuse_port or self.socket_options:
+            from .options import set_options
+
+            if self.allow_reuse_port:
+                set_options(self.socket, (("SOL_SOCKET", "SO_REUSEPORT", 1),), False)
+            set_options(self.socket, self.socket_options)
+        self.server_address = port.bind(
+            self.socket, self.server_address, self.address_family, self.socket_type
+        )
+
+    def server_activate(self):
+        """Start to listen."""
+        self.socket.listen(self.request_queue_size)
+
+    def server_close(self):
+        """Close the server's socket; again: nothing happens."""
+        self.socket.close()
+        BaseServer.server_close(self)
+
+    def fileno(self):
+        """Return the socket's descriptor (not on rp2, whose sockets have none)."""
+        return self.socket.fileno()
+
+    def get_request(self):
+        """Return (connection, client_address) of the next connection; may be overridden."""
+        return port.accept(self.socket)
+
+    def shutdown_request(self, request):
+        """End one connection so that the last reply reaches the client, and close it."""
+        try:
+            if port.half_close:
+                port.half_close(request)
+            request.settimeout(0)
+            left = _DRAIN_BYTES
+            deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)
+            while left > 0 and port.ticks_diff(deadline, port.ticks_ms()) > 0:
+                data = request.recv(256)
+                if not data:
+                    break
+                if left == _DRAIN_BYTES:
+                    # It was in the middle of sending: the rest gets a little time.
+                    request.settimeout(0.1)  # esp32: the shortest that it knows
+                left -= len(data)
+        except (OSError, AttributeError, MemoryError):
+            # Nothing there, a reset, or no socket: closing is all that is left.
+            left = 0
+        self.close_request(request)
+
+    def close_request(self, request):
+        """Close one connection."""
+        request.close()

@@ -1,0 +1,66 @@
+"""What a server needs only when something is wrong: loaded then, and not before."""
+
+import errno
+import os
+
+from . import limits
+
+_WILD = ("", "0.0.0.0", "::")
+
+
+def missing(name, rooms):
+    """Return __all__ for "import *", else raise AttributeError for a name socketse does not have."""
+    if name == "__all__":
+        names = [entry.split(":")[1].split(",") for entry in rooms.split()]
+        names = [name for some in names for name in some if name]
+        return [name for name in names if limits.AF_UNIX or "Unix" not in name]
+    if name.startswith("Forking"):
+        name += ": microcontrollers cannot fork; use ThreadingMixIn"
+    raise AttributeError("socketse has no " + name)
+
+
+def bind_error(error, address):
+    """Return the exception that says why bind failed with error: MicroPython only."""
+    if isinstance(address, str):
+        return OSError(error.args[0], "%s: %r" % (_name(error), address))
+    if (
+        not isinstance(address, (tuple, list))
+        or len(address) < 2
+        or not isinstance(address[0], str)
+        or not isinstance(address[1], int)
+    ):
+        return TypeError("server_address is (host, port), not %r" % (address,))
+    if address[1] == 0:
+        return ValueError("port 0: MicroPython cannot tell which port it got; name one")
+    if not 0 < address[1] < 65536:
+        return OverflowError("port must be 1 to 65535, not %d" % address[1])
+    if not isinstance(error, OSError):
+        return error
+    if not isinstance(error.errno, int) or error.errno < 0:
+        return OSError(errno.EHOSTUNREACH, "host %r does not resolve: %s" % (address[0], error))
+    return OSError(error.errno, "%s: %r" % (_name(error), address))
+
+
+def _name(error):
+    if error.errno == errno.EADDRINUSE:
+        return "EADDRINUSE, another server has this address"
+    return errno.errorcode.get(error.errno, "cannot bind")
+
+
+def make_way(left, server):
+    """Close the servers of the list left that stand in the way of server's address."""
+    for old in list(left):
+        if _overlap(old, server):
+            old.block_on_close = False  # its threads may hang on their clients for ever
+            old.server_close()
+            if old.address_family == limits.AF_UNIX:
+                os.unlink(old.server_address)  # a path, unlike a port, stays in use
+
+
+def _overlap(old, new):
+    if old.address_family != new.address_family or old.socket_type != new.socket_type:
+        return False
+    a, b = old.server_address, new.server_address
+    if new.address_family == limits.AF_UNIX:
+        return a == b
+    return a[1] == b[1] and (a[0] == b[0] or a[0] in _WILD or b[0] in _WILD)

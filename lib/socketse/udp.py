@@ -1,0 +1,84 @@
+"""UDPServer and DatagramRequestHandler, after CPython's socketserver."""
+
+import io
+from socket import SOCK_DGRAM
+
+from . import limits, port
+from .handler import BaseRequestHandler
+from .server import TCPServer
+
+
+class UDPServer(TCPServer):
+    """A server of datagrams: a handler's request is (data, socket).
+
+    max_packet_size  bytes of a datagram that are taken; what is longer is cut and counted
+                     in stats.truncated
+    groups           multicast groups to join, e.g. ("224.0.0.251",)
+    """
+
+    allow_reuse_address = False  # two servers on one port would rob each other in silence
+    socket_type = SOCK_DGRAM
+    max_packet_size = limits.MAX_PACKET
+    groups = ()
+
+    def server_bind(self):
+        """Bind the socket and join the groups."""
+        TCPServer.server_bind(self)
+        if self.groups:
+            from .options import join_group
+
+            for group in self.groups:
+                join_group(self.socket, group)
+
+    def server_activate(self):
+        """Do nothing: datagrams need no listening."""
+
+    def get_request(self):
+        """Return ((data, socket), client_address) of the next datagram."""
+        # One byte more than wanted tells a datagram that is too long.
+        data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
+        if len(data) > self.max_packet_size:
+            self._count("truncated")
+            data = data[: self.max_packet_size]
+        elif not data and limits.EMPTY_DATAGRAM_KILLS:
+            self._reopen()
+            raise OSError("an empty datagram")
+        return (data, self.socket), client_address
+
+    def _reopen(self):
+        if self._poller:
+            self._poller.unregister(self.socket)
+        self.socket.close()
+        self.socket = port.new_socket(self.address_family, self.socket_type)
+        self.server_bind()
+        if self._poller:
+            self._poller.register(self.socket)
+
+    def shutdown_request(self, request):
+        """Nothing is to be closed."""
+        self.close_request(request)
+
+    def close_request(self, request):
+        """Nothing is to be closed: the socket is the server's."""
+
+
+class DatagramRequestHandler(BaseRequestHandler):
+    """A datagram with files: what is written to self.wfile is sent as one datagram at the end.
+
+    self.packet is the datagram, self.socket the server's socket. If nothing was
+    written, nothing is sent.
+    """
+
+    def setup(self):
+        """Make the files."""
+        self.packet, self.socket = self.request
+        self.rfile = io.BytesIO(self.packet)
+        self.wfile = io.BytesIO()
+
+    def finish(self):
+        """Send the answer."""
+        data = self.wfile.getvalue()
+        if data:  # esp32: sendto(b"") never returns
+            self.socket.sendto(data, self.client_address)
+        self._count("bytes_in", len(self.packet))
+        self._count("bytes_out", len(data))

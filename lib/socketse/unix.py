@@ -1,0 +1,20 @@
+"""Servers on Unix-domain sockets: CPython and MicroPython's unix port."""
+
+from . import limits
+from .server import TCPServer
+from .udp import UDPServer
+
+if not limits.AF_UNIX:
+    raise AttributeError("this port has no Unix-domain sockets; use TCPServer or UDPServer")
+
+
+class UnixStreamServer(TCPServer):
+    """A server of stream connections at a path: server_address is that path."""
+
+    address_family = limits.AF_UNIX
+
+
+class UnixDatagramServer(UDPServer):
+    """A server of datagrams at a path: server_address is that path."""
+
+    address_family = limits.AF_UNIX

@@ -1,0 +1,110 @@
+"""The unix port's part of port.py: not copied to boards.
+
+The sockets of MicroPython's unix port take and give packed addresses and have
+no sendall. ``Socket`` closes the gap, so that a handler meets the same socket
+as on a board: (host, port) tuples, sendall, a close that may be repeated.
+"""
+
+import io
+import socket
+from errno import EBADF
+
+AF_UNIX = socket.AF_UNIX
+
+
+def pack(address, family, kind):
+    """Return the packed form of (host, port) or of a Unix socket's path.
+
+    Raises OSError if the host's name does not resolve or the path is too long.
+    """
+    if family == AF_UNIX:
+        path = address.encode()
+        if len(path) > 107:  # sun_path has 108 bytes with the closing zero
+            raise OSError(36, "AF_UNIX path too long")
+        return b"\x01\0" + path + b"\0"
+    host = address[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
+    return socket.getaddrinfo(host, address[1], family, kind)[0][-1]
+
+
+def unpack(buf):
+    """Return (host, port), a Unix socket's path, or None for no address."""
+    if not buf:
+        return None
+    parts = socket.sockaddr(buf)
+    if parts[0] == AF_UNIX:
+        return bytes(parts[1]).split(b"\0")[0].decode()
+    return socket.inet_ntop(parts[0], parts[1]), parts[2]
+
+
+class Socket(io.IOBase):
+    """A socket of the unix port with the interface of the boards' sockets."""
+
+    def __init__(self, family=socket.AF_INET, type=socket.SOCK_STREAM, native=None):
+        self._native = native = native or socket.socket(family, type)
+        self._kind = family, type
+        # The two that every request uses go straight to the native methods.
+        self.recv = native.recv
+        self.send = native.send
+
+    def __getattr__(self, name):
+        if name == "_native":
+            raise OSError(EBADF, "the socket is closed")
+        return getattr(self._native, name)  # listen, setsockopt, settimeout, read, readline ...
+
+    def ioctl(self, request, arg):
+        """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
+        return self._native.fileno()
+
+    def readinto(self, buf):
+        """Read into buf as the native socket does."""
+        return self._native.readinto(buf)
+
+    def write(self, buf):
+        """Write buf as the native socket does."""
+        return self._native.write(buf)
+
+    def bind(self, address):
+        """Bind to (host, port) or a path."""
+        self._native.bind(pack(address, *self._kind))
+
+    def accept(self):
+        """Return (Socket, address)."""
+        native, buf = self._native.accept()
+        try:
+            return Socket(self._kind[0], self._kind[1], native), unpack(buf)
+        except MemoryError:
+            native.close()  # nothing else would: the port's sockets have no finaliser
+            raise
+
+    def recvfrom(self, *args):
+        """Return (data, address)."""
+        data, buf = self._native.recvfrom(*args)
+        return data, unpack(buf)
+
+    def sendto(self, data, address):
+        """Send a datagram to (host, port) or a path and return its length."""
+        return self._native.sendto(data, pack(address, *self._kind))
+
+    def sendall(self, data):
+        """Send all of data."""
+        done = self.send(data)
+        while done < len(data):
+            done += self.send(memoryview(data)[done:])
+
+    def close(self):
+        """Close the socket; again: nothing happens (before 1.27 the port closes a stranger's)."""
+        try:
+            native = self._native
+        except OSError:
+            return
+        del self._native, self.recv, self.send
+        native.close()
+
+
+new_socket = Socket
+accept = Socket.accept
+
+
+def resolve(address, family, kind):
+    """Return address as bind takes it, with the host looked up."""
+    return unpack(pack(address, family, kind))
