@@ -1,0 +1,311 @@
+"""What all tests share: the interpreters, free ports, programs that are run and never left behind.
+
+A *target* is an interpreter that runs our code in a process of its own: CPython and the
+MicroPythons that tools/interpreters.py finds. At the end stands a table of targets with what
+passed, failed and was not run, and why.
+"""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import interpreters  # noqa: E402
+
+LIB = ROOT / "lib"
+PORTABLE = ROOT / "tests" / "portable"
+SECONDS = 60  # how long any one program may take before its test fails
+
+
+class Target:
+    """An interpreter for programs that use socketse.
+
+    name  "cpython", or the MicroPython's name
+    argv  the command that starts it
+    """
+
+    def __init__(self, name, argv):
+        self.name = name
+        self.argv = argv
+
+    @property
+    def micropython(self):
+        return self.name != "cpython"
+
+    def environment(self, lib=LIB):
+        """Return the environment in which the interpreter finds the library."""
+        path = str(lib)
+        found = dict(os.environ, PYTHONPATH=path, MICROPYPATH=path + ":.frozen")
+        found.update(PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1", TZ="UTC")
+        return found
+
+    def run(self, *args, heap=None, seconds=SECONDS, lib=LIB, stdin=""):
+        """Run a program to its end and return subprocess's CompletedProcess, output as text.
+
+        heap  MicroPython's heap, e.g. "32k"
+        """
+        return subprocess.run(
+            self.command(args, heap),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=self.environment(lib),
+        )
+
+    def command(self, args, heap=None):
+        options = ["-X", "heapsize=" + heap] if heap and self.micropython else []
+        return self.argv + options + [str(arg) for arg in args]
+
+
+class Program:
+    """A program at work, with its output as it comes; always used through the fixture `start`."""
+
+    def __init__(self, command, env):
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            env=env,
+            start_new_session=True,
+        )
+        self.output = ""
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._changed:
+                self.output += line
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_for(self, text, seconds=SECONDS):
+        """Wait until text stands in the output. Fails the test if it does not come."""
+        with self._changed:
+            self._changed.wait_for(lambda: text in self.output or self._ended, seconds)
+            assert text in self.output, "no %r in:\n%s" % (text, self.output)
+
+    def interrupt(self):
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds=SECONDS):
+        """Wait for the end and return the exit status."""
+        status = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return status
+
+    def kill(self):
+        """End the program and all that it has started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has ended by itself
+        self.process.wait()
+        self._reader.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    """Return a port of the loopback interface that was free a moment ago, for TCP and for UDP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            tcp.bind(("127.0.0.1", 0))
+            port = tcp.getsockname()[1]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                try:
+                    udp.bind(("127.0.0.1", port))
+                    return port
+                except OSError:
+                    continue
+
+
+def connect(port, host="127.0.0.1", seconds=20):
+    """Return a connection to a server that may only just be starting."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            connection = socket.create_connection((host, port), timeout=seconds)
+            return connection
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+_targets = {"cpython": Target("cpython", [sys.executable])}
+_missing = {}
+
+
+def find_target(name):
+    """Return the target, or skip the test with what is missing."""
+    if name not in _targets and name not in _missing:
+        try:
+            _targets[name] = Target(name, interpreters.find(name, report=_report).argv)
+        except interpreters.Unavailable as e:
+            _missing[name] = str(e)
+    if name in _missing:
+        pytest.skip("%s: %s" % (name, _missing[name]))
+    return _targets[name]
+
+
+def _report(line):
+    print(line, file=sys.__stderr__)
+
+
+@pytest.fixture(params=["cpython", *interpreters.names()])
+def target(request):
+    """Each interpreter in turn."""
+    return find_target(request.param)
+
+
+@pytest.fixture(params=interpreters.names())
+def micropython(request):
+    """Each MicroPython in turn."""
+    return find_target(request.param)
+
+
+@pytest.fixture
+def small():
+    """The MicroPython with the word size and the heap blocks of the boards."""
+    return find_target("i386")
+
+
+@pytest.fixture
+def start():
+    """start(target, program, *args, heap=None): a Program, ended with the test at the latest."""
+    programs = []
+
+    def start_program(target, *args, heap=None, lib=LIB):
+        programs.append(Program(target.command(args, heap), target.environment(lib)))
+        return programs[-1]
+
+    yield start_program
+    for program in programs:
+        program.kill()
+
+
+# Portable tests: functions in tests/portable/test_*.py, run by each target in a process of its own.
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.parent == PORTABLE and file_path.match("test_*.py"):
+        return PortableFile.from_parent(parent, path=file_path)
+    return None
+
+
+class PortableFile(pytest.File):
+    def collect(self):
+        import ast
+
+        for node in ast.parse(self.path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for name in ["cpython", *interpreters.names()]:
+                    yield PortableTest.from_parent(
+                        self, name="%s[%s]" % (node.name, name), function=node.name, target=name
+                    )
+
+
+class PortableTest(pytest.Item):
+    def __init__(self, *, function, target, **kwargs):
+        super().__init__(**kwargs)
+        self.function_name = function
+        self.target_name = target
+
+    def runtest(self):
+        target = find_target(self.target_name)
+        ports = [free_port() for _ in range(4)]
+        program = Program(
+            target.command([PORTABLE / "run.py", self.path, self.function_name, *ports]),
+            target.environment(),
+        )
+        try:
+            status = program.wait()
+        except subprocess.TimeoutExpired:
+            status = "no end after %d s" % SECONDS
+        finally:
+            program.kill()
+        last = program.output.rstrip().rsplit("\n", 1)[-1]
+        if last.startswith("SKIP "):
+            pytest.skip("%s: %s" % (self.target_name, last[5:]))
+        if status != 0 or last != "OK":
+            raise PortableFailure("%s\nexit status %s" % (program.output, status))
+
+    def repr_failure(self, excinfo):
+        if isinstance(excinfo.value, PortableFailure):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self):
+        return self.path, 0, self.name
+
+
+class PortableFailure(Exception):
+    """A portable test failed; the text is what it printed."""
+
+
+# The table at the end.
+
+
+def _target_of(nodeid):
+    for name in ["cpython", *interpreters.names()]:
+        if "[%s" % name in nodeid or "-%s]" % name in nodeid:
+            return name
+    return "host"
+
+
+def pytest_terminal_summary(terminalreporter):
+    rows = {}
+    whys = {}
+    for outcome, reports in terminalreporter.stats.items():
+        if outcome not in ("passed", "failed", "error", "skipped"):
+            continue
+        for report in reports:
+            name = _target_of(report.nodeid)
+            row = rows.setdefault(name, {"passed": 0, "failed": 0, "skipped": 0})
+            row["failed" if outcome == "error" else outcome] += 1
+            if outcome == "skipped":
+                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+                whys.setdefault(name, []).append(reason.replace("Skipped: ", "", 1))
+    write = terminalreporter.write_line
+    write("")
+    write("%-12s %7s %7s %8s  %s" % ("interpreter", "passed", "failed", "not run", "why"))
+    for name in sorted(rows):
+        row = rows[name]
+        why = sorted(set(whys.get(name, [])))
+        first = why[0] if why else ""
+        write(
+            "%-12s %7d %7d %8d  %s" % (name, row["passed"], row["failed"], row["skipped"], first)
+        )
+        for reason in why[1:]:
+            write(" " * 38 + reason)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    # An interpreter on which nothing ran is a failure, unless nothing was asked of it.
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    ran = {_target_of(r.nodeid) for r in reporter.stats.get("passed", [])}
+    asked = {_target_of(item.nodeid) for item in session.items}
+    nothing = sorted(asked - ran - {"host"})
+    if nothing and exitstatus == 0 and not session.config.option.collectonly:
+        reporter.write_line("")
+        reporter.write_line("nothing ran on: " + ", ".join(nothing), red=True)
+        session.exitstatus = 1

@@ -1,0 +1,160 @@
+"""What portable tests share. No pytest here: MicroPython has none."""
+
+import socket
+import sys
+import time
+
+MICROPYTHON = sys.implementation.name == "micropython"
+ports = []  # free ones, from run.py
+HOST = "127.0.0.1"
+
+
+class Skip(Exception):
+    """The test needs something that this interpreter lacks: its message names it."""
+
+
+def free():
+    """Return the address of a port that nobody uses."""
+    return HOST, ports.pop()
+
+
+def raises(kind, function, *args):
+    """Call function(*args), which must raise kind; return the exception."""
+    try:
+        function(*args)
+    except kind as e:
+        return e
+    raise AssertionError("%s was not raised" % kind.__name__)
+
+
+class Client:
+    """A connection for tests: what a plain client program does."""
+
+    def __init__(self, address, timeout=20):
+        self._socket = socket.socket()
+        if MICROPYTHON:
+            address = socket.getaddrinfo(address[0], address[1])[0][-1]
+        self._socket.connect(address)
+        self._socket.settimeout(timeout)
+        self._buffer = b""
+
+    def send(self, data):
+        data = memoryview(data)
+        while len(data):
+            data = data[self._socket.send(data) :]
+
+    def recv(self, n=4096):
+        return self._socket.recv(n)
+
+    def line(self):
+        while b"\n" not in self._buffer:
+            data = self.recv()
+            if not data:
+                break
+            self._buffer += data
+        end = self._buffer.find(b"\n") + 1 or len(self._buffer)
+        line, self._buffer = self._buffer[:end], self._buffer[end:]
+        return line
+
+    def rest(self):
+        """Return all until the server closes."""
+        while True:
+            data = self.recv()
+            if not data:
+                return self._buffer
+            self._buffer += data
+
+    def close(self):
+        self._socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
+
+
+def ask(address, data, n=2048, timeout=20):
+    """Send a datagram and return the answer; None if none comes within timeout seconds."""
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if MICROPYTHON:
+            address = socket.getaddrinfo(address[0], address[1])[0][-1]
+        s.settimeout(timeout)
+        s.sendto(data, address)
+        return s.recvfrom(n)[0]
+    except OSError:
+        return None
+    finally:
+        s.close()
+
+
+_threads = []
+
+
+def thread(function, *args):
+    """Run function in a thread; check() at the end fails if it raised."""
+    import _thread
+
+    record = {"done": False, "error": None}
+
+    def run():
+        try:
+            function(*args)
+        except BaseException as e:
+            record["error"] = e
+        record["done"] = True
+
+    _threads.append(record)
+    _thread.start_new_thread(run, ())
+    return record
+
+
+def wait_until(condition, seconds=20, what="the condition"):
+    """Wait until condition() is true."""
+    end = time.time() + seconds
+    while not condition():
+        if time.time() > end:
+            raise AssertionError("waited %d s for %s" % (seconds, what))
+        time.sleep(0.002)
+
+
+def check():
+    """Wait for the threads that were started and raise what they raised."""
+    for record in _threads:
+        wait_until(lambda record=record: record["done"], what="a thread to end")
+        if record["error"]:
+            raise record["error"]
+
+
+class serving:
+    """with serving(server): its serve_forever runs in a thread."""
+
+    def __init__(self, server, poll_interval=0.02):
+        self.server = server
+        self.record = thread(server.serve_forever, poll_interval)
+
+    def __enter__(self):
+        return self.server
+
+    def __exit__(self, *args):
+        self.server.shutdown()
+        wait_until(lambda: self.record["done"], what="serve_forever to end")
+        self.server.server_close()
+
+
+class quiet:
+    """with quiet() as text: what is printed to stderr, or nothing where it cannot be caught."""
+
+    def __enter__(self):
+        import io
+
+        self.text = io.StringIO()
+        self._stderr = sys.stderr
+        if not MICROPYTHON:  # MicroPython's sys is read-only
+            sys.stderr = self.text
+        return self.text
+
+    def __exit__(self, *args):
+        if not MICROPYTHON:
+            sys.stderr = self._stderr
