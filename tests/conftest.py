@@ -203,7 +203,7 @@ def start():
         program.kill()
 
 
-# Portable tests: functions in tests/portable/test_*.py, run by each target in a process of its own.
+# Portable tests: functions in tests/portable/test_*.py, each run by each target in a process.
 
 
 def pytest_collect_file(file_path, parent):
@@ -232,15 +232,15 @@ class PortableTest(pytest.Item):
 
     def runtest(self):
         target = find_target(self.target_name)
-        ports = [free_port() for _ in range(4)]
+        ports = [free_port() for _ in range(8)]
         program = Program(
             target.command([PORTABLE / "run.py", self.path, self.function_name, *ports]),
             target.environment(),
         )
         try:
-            status = program.wait()
+            status = program.wait(30)
         except subprocess.TimeoutExpired:
-            status = "no end after %d s" % SECONDS
+            status = "no end after 30 s"
         finally:
             program.kill()
         last = program.output.rstrip().rsplit("\n", 1)[-1]

@@ -5,6 +5,9 @@ import io
 from . import port
 from .port import const
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 _CHUNK = const(256)  # bytes asked of a socket at once: recv allocates them beforehand
 _INLINE_SECONDS = const(10)  # how long one wait of a handler may hold up the serving thread
 
@@ -59,9 +62,11 @@ class StreamRequestHandler(BaseRequestHandler):
 
     rbufsize = -1
     wbufsize = 0
-    timeout = None
+    timeout: "float | None" = None
     max_line = 1024
     disable_nagle_algorithm = False
+    rfile: "Reader | Any"
+    wfile: "Writer | Any"
 
     def setup(self):
         """Make the files."""
@@ -75,13 +80,11 @@ class StreamRequestHandler(BaseRequestHandler):
             from .options import set_options
 
             set_options(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
-        if port.open_files:
-            self.rfile, self.wfile = port.open_files(
-                self.connection, self.rbufsize, self.wbufsize
-            )
-        else:
+        if port.open_files is None:
             self.rfile = Reader(self.connection, self.rbufsize, self.max_line)
             self.wfile = Writer(self.connection, self.wbufsize)
+        else:
+            self.rfile, self.wfile = port.open_files(self.connection, self.rbufsize, self.wbufsize)
 
     def finish(self):
         """Send what is buffered and close the files."""
@@ -92,7 +95,7 @@ class StreamRequestHandler(BaseRequestHandler):
                 pass  # the client is gone: nobody is left to tell
         self.wfile.close()
         self.rfile.close()
-        if not port.open_files:
+        if port.open_files is None:
             self._count("bytes_in", self.rfile.count)
             self._count("bytes_out", self.wfile.count)
 
@@ -107,13 +110,14 @@ class Reader(io.IOBase):
     then is there for the next call.
     """
 
+    closed = False
+
     def __init__(self, sock, size, max_line):
         self._recv = sock.recv
         self._size = _CHUNK if size < 0 else size
         self._max_line = max_line
         self._buffer = b""
         self.count = 0  # bytes received
-        self.closed = False
 
     def _more(self, n):
         """Add to the buffer: at most n bytes if unbuffered. Return False at the end."""
@@ -153,7 +157,7 @@ class Reader(io.IOBase):
                 return self._take(seen)
 
     def read(self, size=-1):
-        """Return size bytes, fewer only at the end of the stream; without a size all until then."""
+        """Return size bytes, fewer only at the end of the stream; without a size all of it."""
         if size is None or size < 0:
             size = 0x1FFFFFFF
         got = len(self._buffer)
@@ -198,12 +202,13 @@ class Writer(io.IOBase):
     size  bytes of the buffer; 0: every write is sent at once, -1: the default
     """
 
+    closed = False
+
     def __init__(self, sock, size):
         self._send = sock.send
         self._size = _CHUNK if size < 0 else size
         self._buffer = b""
         self.count = 0  # bytes sent
-        self.closed = False
 
     def write(self, data):
         """Write all of data, bytes or a buffer, and return its length.
@@ -244,3 +249,4 @@ class Writer(io.IOBase):
                 self.flush()
             finally:
                 self.closed = True
+                self._size = 0  # nothing is taken into the buffer any more

@@ -17,7 +17,6 @@ import traceback
 from _thread import get_ident
 
 __all__ = [
-    "PLATFORM",
     "REUSE_ADDRESS",
     "Poller",
     "Thread",
@@ -40,7 +39,6 @@ __all__ = [
     "wait_limit",
 ]
 
-PLATFORM = None
 REUSE_ADDRESS = os.name != "nt"  # Windows' SO_REUSEADDR lets a second server steal a live port
 
 collect = gc.collect
@@ -73,20 +71,20 @@ def sleep_ms(ms):
 
 
 class Poller:
-    """Waits until sockets can be read, by select.poll or, where it is missing, select.select."""
+    """MicroPython's select.poll, over CPython's or, where that is missing, select.select."""
 
     def __init__(self):
         self._objects = {}
         self._poll = select.poll() if hasattr(select, "poll") else None
 
-    def register(self, obj):
-        """Watch obj, anything with a fileno(). Raises ValueError if it is closed."""
+    def register(self, obj, events):
+        """Watch obj, anything with a fileno(), for input. Raises ValueError if it is closed."""
         fd = obj.fileno()
         if fd < 0:
             raise ValueError("a closed socket cannot be waited for: %r" % (obj,))
         self._objects[fd] = obj
         if self._poll:
-            self._poll.register(fd, select.POLLIN)
+            self._poll.register(fd, events)
 
     def unregister(self, obj):
         """Watch obj no more. It may be closed already."""
@@ -96,13 +94,14 @@ class Poller:
                 if self._poll:
                     self._poll.unregister(fd)
 
-    def wait(self, timeout):
-        """Return the list of objects to be read, after at most timeout seconds (None: for ever)."""
+    def poll(self, ms):
+        """Return [(obj, event)] of what can be read, after at most ms; -1: for ever."""
         if self._poll:
-            fds = [fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)]
+            ready = self._poll.poll(ms)
         else:
-            fds = select.select(list(self._objects), [], [], timeout)[0]
-        return [self._objects[fd] for fd in fds]
+            timeout = None if ms < 0 else ms / 1000
+            ready = [(fd, 1) for fd in select.select(list(self._objects), [], [], timeout)[0]]
+        return [(self._objects[fd], event) for fd, event in ready]
 
 
 def wait_limit(server):

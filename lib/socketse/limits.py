@@ -8,9 +8,9 @@ import sys
 
 from . import port
 
-_P = port.PLATFORM  # None: CPython
+_P = port.PLATFORM  # "": CPython
 
-AF_UNIX = getattr(socket, "AF_UNIX", None)
+AF_UNIX = getattr(socket, "AF_UNIX", 0)
 AF_INET6 = getattr(socket, "AF_INET6", None)
 inet_pton = getattr(socket, "inet_pton", None)
 

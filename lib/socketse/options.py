@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from . import limits, port
+from . import port
 from .allow import address_bytes
 
 # The unix port's missing ones, as its systems number them.

@@ -8,13 +8,15 @@ options in options.py, what is needed only when something fails in trouble.py.
 
 import sys
 
-if sys.implementation.name != "micropython":
-    from .host import *  # noqa: F403
+PLATFORM = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
+
+if not PLATFORM:
+    from .host import *
 else:
-    import gc
     import select
     import socket
     from errno import EAGAIN, ETIMEDOUT
+    from gc import collect
     from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
     from micropython import const
@@ -24,15 +26,13 @@ else:
 
         get_ident = thread.get_ident
     except ImportError:  # esp8266, and builds without threads
-        thread = None
+        thread = None  # type: ignore[assignment]  # a module or None: no type says that
         get_ident = int  # int() is 0
 
-    PLATFORM = sys.platform
     REUSE_ADDRESS = True
-    collect = gc.collect
     print_exception = sys.print_exception
 
-    if PLATFORM in ("linux", "darwin"):
+    if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not PLATFORM
         from .unixport import accept, new_socket, resolve
     else:
         new_socket = socket.socket
@@ -66,29 +66,12 @@ else:
         except Exception as e:
             from .trouble import bind_error
 
-            raise bind_error(e, address)
+            raise bind_error(e, address, family)
         return address
 
-    class Poller:
-        """Waits until sockets can be read."""
-
-        def __init__(self):
-            self._poll = poll = select.poll()
-            self.unregister = poll.unregister
-
-        def register(self, sock):
-            """Watch sock. After a MemoryError this poller must not be used again."""
-            try:
-                self._poll.register(sock, 1)
-            except MemoryError:
-                gc.collect()
-                # The failed one has left a hole that would crash poll(): this fills it.
-                self._poll.register(sock, 1)
-
-        def wait(self, timeout):
-            """Return the list of sockets to be read, after at most timeout seconds (None: for ever)."""
-            ready = self._poll.poll(-1 if timeout is None else int(timeout * 1000))
-            return [pair[0] for pair in ready]
+    # register(sock, 1), unregister(sock), poll(ms) -> [(sock, event)]. A poller whose register
+    # raised MemoryError must not be used again: poll would crash the interpreter.
+    Poller = select.poll
 
     def is_timeout(exc):
         """Return True if exc says that a socket's time ran out, or that it would block."""

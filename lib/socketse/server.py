@@ -10,6 +10,9 @@ from socket import AF_INET, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 from . import port
 from .port import const
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 # A socket that is closed with unread input is reset, and the client loses the reply. So what
 # a client is still sending when its handler is done is read away, up to
 _DRAIN_BYTES = const(65536)
@@ -18,7 +21,19 @@ _DRAIN_MS = const(1000)
 _ACCEPT_PAUSE_MS = const(20)
 
 # Servers that an exception threw out of their loop: a new one on their address closes them.
-_left = []
+# A tuple, made anew for each change: threads may read it without a lock.
+_left: tuple = ()
+
+
+def _mark_left(server, left):
+    global _left
+    others = [other for other in _left if other is not server]
+    _left = tuple(others + [server] if left else others)
+
+
+def _wait(poller, timeout):
+    """Return what is ready in poller after at most timeout seconds; None: for ever."""
+    return poller.poll(-1 if timeout is None else int(timeout * 1000))
 
 
 class BaseServer:
@@ -41,13 +56,10 @@ class BaseServer:
     """
 
     timeout = None  # seconds that handle_request waits; None: for ever
-    allow = None  # patterns of the addresses that may connect (see allow.py); None: all
-    last_error = None  # the exception, while handle_error runs
-    _serving = None  # the thread in serve_forever
-    _stop = False
-    _poller = None  # that of serve_forever, while it runs
+    allow: "list | tuple | None" = None  # patterns, see allow.py, of who may connect; None: all
     # ThreadingMixIn's: MicroPython has no cooperative super().
-    _inline = _join = _is_own_thread = None
+    _join = _is_own_thread = None  # type: Any
+    get_request: "Any"  # a subclass's: returns (request, client_address)
 
     def __init__(self, server_address, RequestHandlerClass):
         if not callable(RequestHandlerClass):
@@ -58,7 +70,17 @@ class BaseServer:
             allowed("", self.allow)  # raises ValueError for a pattern that cannot be one
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
-        # All at once: threads may then count without changing the shape of the dict.
+        # All attributes and keys at once: without a GIL a thread must not look into an object
+        # while another one makes it grow.
+        self.last_error: Any = None  # the exception, while handle_error runs
+        self._serving: Any = None  # the thread in serve_forever
+        self._poller: Any = None  # that of serve_forever, while it runs
+        self._stop = False
+        # ThreadingMixIn's: the request that the serving thread handles itself, the threads
+        # that run, and the connections that wait for one.
+        self._inline: Any = None
+        self._threads: Any = ()
+        self._waiting: Any = ()
         self.stats = {}
         for name in (
             "accepted active refused evicted timed_out errors out_of_memory "
@@ -70,8 +92,9 @@ class BaseServer:
         """Called by the constructor; may be overridden."""
 
     def serve_forever(self, poll_interval=0.5):
-        """Handle requests until shutdown() is called, and look for that every poll_interval seconds.
+        """Handle requests until shutdown() is called.
 
+        poll_interval  seconds after which it looks for that at the latest
         Raises RuntimeError if it runs already.
         """
         if self._serving is not None:
@@ -86,7 +109,7 @@ class BaseServer:
                         self._handle_request_noblock()
                     self.service_actions()
         except BaseException:
-            _left.append(self)
+            _mark_left(self, True)
             raise
         finally:
             self._poller = self._serving = None
@@ -112,25 +135,24 @@ class BaseServer:
     def handle_request(self):
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
-            timeout = port.wait_limit(self) if port.wait_limit else self.timeout
-            if self._new_poller().wait(timeout):
+            timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
+            if _wait(self._new_poller(), timeout):
                 self._handle_request_noblock()
             else:
                 self.handle_timeout()
         except BaseException:
-            _left.append(self)
+            _mark_left(self, True)
             raise
 
     def _new_poller(self):
-        if self in _left:
-            _left.remove(self)
+        _mark_left(self, False)
         poller = port.Poller()
-        poller.register(getattr(self, "socket", self))
+        poller.register(getattr(self, "socket", self), 1)
         return poller
 
     def _ready(self, timeout):
         """Wait at most timeout seconds and return True if a request can be taken."""
-        return self._poller.wait(timeout)
+        return _wait(self._poller, timeout)
 
     def _handle_request_noblock(self):
         try:
@@ -182,8 +204,7 @@ class BaseServer:
 
     def server_close(self):
         """Close the server; again: nothing happens."""
-        if self in _left:
-            _left.remove(self)
+        _mark_left(self, False)
         self._stop = self._serving is not None  # the loop has nothing to wait for any more
         if self._join:
             self._join()
@@ -204,11 +225,13 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
+        err: Any = sys.stderr
         dashes = "-" * 40
-        print(dashes, file=sys.stderr)
-        print("Exception occurred during processing of request from", client_address, file=sys.stderr)
-        port.print_exception(self.last_error, sys.stderr)
-        print(dashes, file=sys.stderr)
+        print(dashes, file=err)
+        where = "Exception occurred during processing of request from"
+        print(where, client_address, file=err)
+        port.print_exception(self.last_error, err)
+        print(dashes, file=err)
 
     def _report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):
@@ -243,8 +266,8 @@ class TCPServer(BaseServer):
     MicroPython ValueError for port 0, because no port can tell what it got.
     """
 
-    address_family = AF_INET
-    socket_type = SOCK_STREAM
+    address_family: int = AF_INET
+    socket_type: int = SOCK_STREAM
     request_queue_size = 5  # rp2: at least 2, a queue of one loses connections
     allow_reuse_address = port.REUSE_ADDRESS
     allow_reuse_port = False
@@ -294,7 +317,8 @@ class TCPServer(BaseServer):
 
     def fileno(self):
         """Return the socket's descriptor (not on rp2, whose sockets have none)."""
-        return self.socket.fileno()
+        sock: Any = self.socket
+        return sock.fileno()
 
     def get_request(self):
         """Return (connection, client_address) of the next connection; may be overridden."""
@@ -303,7 +327,7 @@ class TCPServer(BaseServer):
     def shutdown_request(self, request):
         """End one connection so that the last reply reaches the client, and close it."""
         try:
-            if port.half_close:
+            if port.half_close is not None:
                 port.half_close(request)
             request.settimeout(0)
             left = _DRAIN_BYTES

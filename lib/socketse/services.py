@@ -187,7 +187,7 @@ class ChargenHandler(Service):
     def answer(self, data):
         """Return 1 to 512 characters if datagrams is True."""
         if self.datagrams:
-            n = port.ticks_ms()
+            n = port.ticks_diff(port.ticks_ms(), 0)  # an int; ticks are for ticks_diff only
             return b"".join([self._line(n + i) for i in range(7)])[: 1 + n % 512]
 
     def serve(self):

@@ -5,6 +5,9 @@ from socket import SOCK_STREAM
 from . import limits, port
 from .server import TCPServer
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 _HANDLER_SECONDS = 10  # how long one wait of a handler may hold up the serving thread
 _LOOK_SECONDS = 0.05  # how often the loop looks for a free thread while a client waits for one
 
@@ -27,6 +30,8 @@ class _Thread:
 
     Raises OSError or MemoryError if the port cannot start one more.
     """
+
+    _run_args: "Any"  # (target, args); None: it has ended
 
     def __init__(self, target, args, stack_size, daemon):
         self._run_args = target, args
@@ -53,10 +58,13 @@ class _Thread:
                 port.sleep_ms(1)
 
     def _run(self):
-        self.ident = port.get_ident()
-        target, args = self._run_args
         try:
-            target(*args)
+            try:
+                self.ident = port.get_ident()
+            except MemoryError:  # an address on 32-bit ports, and no small int
+                port.collect()
+            target, args = self._run_args
+            target(args[0], args[1])  # with a star it would need memory
         finally:
             self._run_args = None
 
@@ -68,7 +76,7 @@ class _Thread:
             port.sleep_ms(5)
 
 
-_start_thread = port.Thread or _Thread
+_start_thread = _Thread if port.Thread is None else port.Thread
 
 
 class ThreadingMixIn:
@@ -89,11 +97,22 @@ class ThreadingMixIn:
     block_on_close = True
     max_threads = limits.MAX_THREADS
     stack_size = limits.STACK_SIZE
-    _threads = ()  # those that run, and some that have ended
-    _waiting = ()  # (request, client_address, whether any thread will do), the oldest first
     # Held for a few lines at a time, hence one for all servers: unix and rp2 have no GIL.
     _lock = _new_lock()
     _telling = _new_lock()  # last_error belongs to one handle_error at a time
+    # From the server that it is mixed into.
+    RequestHandlerClass: "Any"
+    socket: "Any"
+    socket_type: int
+    stats: dict
+    finish_request: "Any"
+    shutdown_request: "Any"
+    close_request: "Any"
+    _inline: "Any"
+    _poller: "Any"
+    _serving: "Any"
+    _threads: "Any"  # those that run, and some that have ended
+    _waiting: "Any"  # (request, client_address, whether any thread will do), the oldest first
 
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
@@ -111,25 +130,29 @@ class ThreadingMixIn:
 
     def process_request_thread(self, request, client_address):
         """Handle one request in its thread, as process_request does without threads."""
-        self._count("active")
         try:
-            self.finish_request(request, client_address)
+            self._count("active")
+            try:
+                self.finish_request(request, client_address)
+            finally:
+                self._count("active", -1)
         except Exception as e:
             self._report(request, client_address, e)
         finally:
-            self._count("active", -1)
             self.shutdown_request(request)
 
     def _start(self, request, client_address):
-        """Return True if a thread has taken the request, None if all are busy, False if none can."""
+        """Return True if a thread has taken the request, None if all are busy, else False."""
         if self.max_threads == 0:
             return False
         with self._lock:
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
-            if self.max_threads is not None and len(self._threads) >= self.max_threads:
+            threads = [thread for thread in self._threads if thread.is_alive()]
+            self._threads = threads
+            if self.max_threads is not None and len(threads) >= self.max_threads:
                 return None
             try:
-                thread = _start_thread(
+                threads = threads + [None]  # the place is there before the thread needs it
+                threads[-1] = _start_thread(
                     self.process_request_thread,
                     (request, client_address),
                     self.stack_size,
@@ -137,7 +160,7 @@ class ThreadingMixIn:
                 )
             except (OSError, RuntimeError, MemoryError):
                 return False  # rp2: "core1 in use", by a thread of the program's own
-            self._threads.append(thread)
+            self._threads = threads
         return True
 
     def _handle_inline(self, request, client_address):
@@ -154,18 +177,17 @@ class ThreadingMixIn:
     # Connections without a thread: they stay in the serving loop's poller.
 
     def _wait(self, request, client_address, any_thread):
-        if not self._waiting:
-            self._waiting = []
-        elif len(self._waiting) >= limits.MAX_WAITING:
+        if len(self._waiting) >= limits.MAX_WAITING:
             self._evict(1)
         try:
-            self._poller.register(request)
+            waiting = list(self._waiting) + [(request, client_address, any_thread)]
+            self._poller.register(request, 1)
+            self._waiting = waiting
         except MemoryError:
-            self._poller = None  # it would crash the interpreter
+            self._poller = None  # after a register that failed it would crash the interpreter
             self._evict(len(self._waiting))
             self._poller = self._new_poller()
             raise
-        self._waiting.append((request, client_address, any_thread))
 
     def _evict(self, n):
         """Close the n connections that have waited longest."""
@@ -179,25 +201,25 @@ class ThreadingMixIn:
             self._poller.unregister(entry[0])
         return entry
 
-    def _new_poller(self):
+    def _new_poller(self: "Any"):
         poller = TCPServer._new_poller(self)
         for entry in self._waiting:
-            poller.register(entry[0])
+            poller.register(entry[0], 1)
         return poller
 
     def _ready(self, timeout):
-        self._use_free_thread()
+        self._use_free_threads()
         if self._waiting:
             timeout = min(timeout, _LOOK_SECONDS)
         listener = False
-        for sock in self._poller.wait(timeout):
-            if sock is self.socket:
+        for ready in self._poller.poll(int(timeout * 1000)):
+            if ready[0] is self.socket:
                 listener = True
             else:
-                self._spoke(sock)
+                self._spoke(ready[0])
         return listener
 
-    def _use_free_thread(self):
+    def _use_free_threads(self):
         i = 0
         while i < len(self._waiting):
             request, client_address, any_thread = self._waiting[i]
@@ -235,7 +257,7 @@ class ThreadingMixIn:
         with self._lock:
             self.stats[name] += n
 
-    def _report(self, request, client_address, exc):
+    def _report(self: "Any", request, client_address, exc):
         with self._telling:
             TCPServer._report(self, request, client_address, exc)
 
@@ -246,6 +268,7 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
 
 def __getattr__(name):
     # Made on first use, so that a ThreadingTCPServer loads neither udp.py nor unix.py.
+    base: Any
     if name == "ThreadingUDPServer":
         from .udp import UDPServer as base
     elif name == "ThreadingUnixStreamServer":

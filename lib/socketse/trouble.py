@@ -9,7 +9,7 @@ _WILD = ("", "0.0.0.0", "::")
 
 
 def missing(name, rooms):
-    """Return __all__ for "import *", else raise AttributeError for a name socketse does not have."""
+    """Return __all__ for "import *"; raise AttributeError for a name that is not there."""
     if name == "__all__":
         names = [entry.split(":")[1].split(",") for entry in rooms.split()]
         names = [name for some in names for name in some if name]
@@ -19,9 +19,11 @@ def missing(name, rooms):
     raise AttributeError("socketse has no " + name)
 
 
-def bind_error(error, address):
+def bind_error(error, address, family):
     """Return the exception that says why bind failed with error: MicroPython only."""
-    if isinstance(address, str):
+    if family == limits.AF_UNIX:
+        if not isinstance(address, str):
+            return TypeError("server_address is the path of a Unix socket, not %r" % (address,))
         return OSError(error.args[0], "%s: %r" % (_name(error), address))
     if (
         not isinstance(address, (tuple, list))
@@ -48,8 +50,8 @@ def _name(error):
 
 
 def make_way(left, server):
-    """Close the servers of the list left that stand in the way of server's address."""
-    for old in list(left):
+    """Close those of the servers in left that stand in the way of server's address."""
+    for old in left:
         if _overlap(old, server):
             old.block_on_close = False  # its threads may hang on their clients for ever
             old.server_close()

@@ -19,7 +19,7 @@ class UDPServer(TCPServer):
     allow_reuse_address = False  # two servers on one port would rob each other in silence
     socket_type = SOCK_DGRAM
     max_packet_size = limits.MAX_PACKET
-    groups = ()
+    groups: "list | tuple" = ()
 
     def server_bind(self):
         """Bind the socket and join the groups."""
@@ -52,7 +52,7 @@ class UDPServer(TCPServer):
         self.socket = port.new_socket(self.address_family, self.socket_type)
         self.server_bind()
         if self._poller:
-            self._poller.register(self.socket)
+            self._poller.register(self.socket, 1)
 
     def shutdown_request(self, request):
         """Nothing is to be closed."""

@@ -95,9 +95,9 @@ class Socket(io.IOBase):
         """Close the socket; again: nothing happens (before 1.27 the port closes a stranger's)."""
         try:
             native = self._native
-        except OSError:
-            return
-        del self._native, self.recv, self.send
+            del self._native, self.recv, self.send
+        except (OSError, AttributeError):
+            return  # closed before, perhaps by another thread a moment ago
         native.close()
 
 

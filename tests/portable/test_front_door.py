@@ -1,0 +1,65 @@
+"""The package itself: names that load their room, names that are not there."""
+
+import sys
+
+import socketse
+from support import MICROPYTHON, raises
+
+NAMES = (
+    "BaseServer TCPServer UDPServer UnixStreamServer UnixDatagramServer BaseRequestHandler "
+    "StreamRequestHandler DatagramRequestHandler ThreadingMixIn ThreadingTCPServer "
+    "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer"
+).split()
+
+
+def rooms():
+    return sorted([name[9:] for name in sys.modules if name.startswith("socketse.")])
+
+
+def test_importing_loads_one_file():
+    assert rooms() == [], rooms()
+
+
+def test_every_name_is_there():
+    for name in NAMES:
+        assert getattr(socketse, name).__name__ == name
+        assert getattr(socketse, name) is getattr(socketse, name)
+
+
+def test_a_datagram_server_loads_no_threads():
+    assert socketse.UDPServer
+    assert "threads" not in rooms() and "unix" not in rooms()
+
+
+def test_a_threading_server_loads_no_datagrams():
+    assert socketse.ThreadingTCPServer
+    assert "udp" not in rooms() and "unix" not in rooms()
+
+
+def test_rooms_by_name():
+    from socketse import allow, limits, options, port, services
+
+    assert port.Poller and limits.MAX_PACKET and allow.allowed and options.set_options
+    assert services.EchoHandler
+
+
+def test_forking():
+    for name in ("ForkingMixIn", "ForkingTCPServer", "ForkingUDPServer"):
+        e = raises(AttributeError, getattr, socketse, name)
+        assert "ThreadingMixIn" in str(e) and name in str(e)
+
+
+def test_unknown_name():
+    e = raises(AttributeError, getattr, socketse, "TPCServer")
+    assert "TPCServer" in str(e)
+    assert not hasattr(socketse, "nonsense")
+
+
+def test_import_star():
+    namespace = {}
+    exec("from socketse import *", namespace)
+    if MICROPYTHON:
+        assert "TCPServer" not in namespace  # as the README says
+    else:
+        assert sorted(set(NAMES) - set(namespace)) == []
+        assert sorted(socketse.__all__) == sorted(NAMES)

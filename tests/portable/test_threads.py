@@ -1,0 +1,452 @@
+"""ThreadingMixIn: threads where there are some, and connections that wait where there are none."""
+
+import time
+
+from socketse import (
+    BaseRequestHandler,
+    DatagramRequestHandler,
+    StreamRequestHandler,
+    ThreadingMixIn,
+    ThreadingTCPServer,
+    ThreadingUDPServer,
+    limits,
+    threads,
+)
+from support import Client, ask, free, raises, serving, thread, wait_until
+
+
+class Echo(StreamRequestHandler):
+    client_speaks_first = True
+
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line)
+
+
+def server_with(max_threads, handler=Echo, **attributes):
+    attributes["max_threads"] = max_threads
+    attributes["request_queue_size"] = 50  # Linux lets a client wait a second when it is full
+    return type("Server", (ThreadingTCPServer,), attributes)(free(), handler)
+
+
+def silent_clients(max_threads):
+    with serving(server_with(max_threads)) as server:
+        silent = [Client(server.server_address) for _ in range(20)]
+        wait_until(lambda: server.stats["accepted"] == 20)
+        for _ in range(3):
+            begin = time.time()
+            with Client(server.server_address) as c:
+                c.send(b"anybody there?\n")
+                assert c.line() == b"anybody there?\n"
+            assert time.time() - begin < 10  # as long as an inline wait would last
+        for c in silent:
+            c.send(b"now me\n")
+            assert c.line() == b"now me\n"
+            c.close()
+        wait_until(lambda: server.stats["active"] == 0)
+    assert server.stats["accepted"] == 23 and server.stats["evicted"] == 0
+
+
+def test_silent_clients_with_any_number_of_threads():
+    silent_clients(None)
+
+
+def test_silent_clients_with_four_threads():
+    silent_clients(4)
+
+
+def test_silent_clients_with_one_thread():
+    silent_clients(1)
+
+
+def test_silent_clients_with_no_thread():
+    silent_clients(0)
+
+
+def test_connections_are_handled_at_once():
+    with serving(server_with(None)) as server:
+        clients = [Client(server.server_address) for _ in range(10)]
+        for c in reversed(clients):
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        wait_until(lambda: server.stats["active"] == 10)
+        for c in clients:
+            c.close()
+        wait_until(lambda: server.stats["active"] == 0)
+
+
+def test_waiting_connection_gets_the_thread_that_becomes_free():
+    class Greeter(StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b"hello\n")
+            self.rfile.readline()
+
+    with serving(server_with(1, Greeter)) as server:
+        first = Client(server.server_address)
+        assert first.line() == b"hello\n"
+        second = Client(server.server_address)
+        wait_until(lambda: server.stats["accepted"] == 2)
+        first.send(b"bye\n")
+        assert second.line() == b"hello\n"  # though it has said nothing
+        second.send(b"bye\n")
+        assert second.rest() == b""
+        first.close()
+        second.close()
+
+
+def test_without_threads_the_server_speaks_first():
+    class Greeter(BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(b"hello")
+
+    with serving(server_with(0, Greeter)) as server:
+        with Client(server.server_address) as c:
+            assert c.rest() == b"hello"
+
+
+def test_inline_handlers_have_a_timeout():
+    seen = []
+
+    class Handler(StreamRequestHandler):
+        timeout = None
+
+        def setup(self):
+            self.connection = self.request
+            StreamRequestHandler.setup(self)
+            seen.append(self.server._inline is self.request)
+
+        def handle(self):
+            raises(OSError, self.rfile.readline)
+            self.wfile.write(b"too late")
+
+    old = threads._HANDLER_SECONDS
+    assert old == 10
+    import socketse.handler
+
+    if not hasattr(socketse.handler, "_INLINE_SECONDS"):  # a constant of MicroPython's compiler
+        return
+    socketse.handler._INLINE_SECONDS = 0.1
+    with serving(server_with(0, Handler)) as server:
+        with Client(server.server_address) as c:
+            assert c.rest() == b"too late"
+    assert seen == [True]
+
+
+def test_thread_that_cannot_be_started_is_replaced_by_the_loop():
+    def refuse(*args):
+        raise faults.pop(0)
+
+    faults = [OSError("core1 in use"), MemoryError(), RuntimeError("can't start new thread")]
+    start, threads._start_thread = threads._start_thread, refuse
+    with serving(server_with(None)) as server:
+        for left in (2, 1, 0):
+            with Client(server.server_address) as c:
+                # It waits to speak: that is one try more, in vain as well.
+                faults.append(OSError("core1 in use"))
+                c.send(b"x\n")
+                assert c.line() == b"x\n"
+                del faults[left:]
+        threads._start_thread = start
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+
+
+def test_oldest_waiting_connection_makes_room():
+    limits.MAX_WAITING = 3
+    with serving(server_with(1)) as server:
+        clients = []
+        for i in range(6):
+            clients.append(Client(server.server_address))
+            wait_until(lambda i=i: server.stats["accepted"] == i + 1)
+        assert clients[1].recv() == b"" and clients[2].recv() == b""  # 0 has the thread
+        for i in (0, 3, 4, 5):
+            clients[i].send(b"x\n")
+            assert clients[i].line() == b"x\n"
+            clients[i].close()
+    assert server.stats["evicted"] == 2
+
+
+def test_waiting_connection_that_vanishes():
+    with serving(server_with(1)) as server:
+        first = Client(server.server_address)
+        wait_until(lambda: server.stats["accepted"] == 1)
+        for _ in range(5):
+            Client(server.server_address).close()
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        first.close()
+
+
+def test_memory_error_while_registering_a_waiting_connection():
+    from socketse import port
+
+    faults = []
+    server = server_with(1)
+    port_poller = port.Poller
+
+    class Wrapper:
+        """Stands in for a poller whose register fails; it must not be used again."""
+
+        def __init__(self):
+            self.inner = port_poller()
+            self.broken = False
+
+        def register(self, sock, events):
+            if sock is not server.socket and faults:
+                self.broken = True
+                raise faults.pop()
+            self.inner.register(sock, events)
+
+        def unregister(self, sock):
+            assert not self.broken
+            self.inner.unregister(sock)
+
+        def poll(self, ms):
+            assert not self.broken, "a poisoned poller crashes the interpreter"
+            return self.inner.poll(ms)
+
+    server.handle_error = lambda request, client_address: None
+    port.Poller = Wrapper
+    with serving(server):
+        first = Client(server.server_address)
+        wait_until(lambda: server.stats["accepted"] == 1)
+        second = Client(server.server_address)
+        wait_until(lambda: len(server._waiting) == 1)
+        faults.append(MemoryError())
+        third = Client(server.server_address)
+        assert third.recv() == b"" and second.recv() == b""
+        first.send(b"x\n")
+        assert first.line() == b"x\n"
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        for c in (first, second, third):
+            c.close()
+    assert server.stats["out_of_memory"] == 1 and server.stats["evicted"] == 1
+
+
+def test_errors_in_threads_cost_one_connection():
+    told = []
+
+    def handle_error(self, request, client_address):
+        told.append((type(self.last_error), client_address[0]))
+
+    def handler(request, client_address, server):
+        if request.recv(10) != b"fine":
+            raise ValueError
+        request.sendall(b"fine")
+
+    with serving(server_with(None, handler, handle_error=handle_error)) as server:
+        for _ in range(3):
+            with Client(server.server_address) as c:
+                c.send(b"bad")
+                assert c.rest() == b""
+        with Client(server.server_address) as c:
+            c.send(b"fine")
+            assert c.rest() == b"fine"
+        wait_until(lambda: server.stats["active"] == 0)
+    assert told == [(ValueError, "127.0.0.1")] * 3
+    assert server.last_error is None
+
+
+def test_last_error_belongs_to_one_thread_at_a_time():
+    told = []
+
+    def handle_error(self, request, client_address):
+        error = self.last_error
+        time.sleep(0.01)
+        told.append(self.last_error is error)
+
+    def handler(request, client_address, server):
+        request.recv(10)
+        raise ValueError(client_address)
+
+    with serving(server_with(None, handler, handle_error=handle_error)) as server:
+        clients = [Client(server.server_address) for _ in range(8)]
+        for c in clients:
+            c.send(b"now")
+        for c in clients:
+            assert c.rest() == b""
+            c.close()
+    assert told == [True] * 8
+
+
+def test_shutdown_in_a_threads_handler_returns_at_once():
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.server.shutdown()
+            self.request.sendall(b"bye")
+
+    server = server_with(None, Handler)
+    record = thread(server.serve_forever, 0.02)
+    with Client(server.server_address) as c:
+        assert c.rest() == b"bye"
+    wait_until(lambda: record["done"], what="the loop to end")
+    server.server_close()
+
+
+def test_shutdown_in_handle_error_does_not_lock_up():
+    def handle_error(self, request, client_address):
+        self.shutdown()
+
+    def handler(request, client_address, server):
+        raise ValueError
+
+    server = server_with(None, handler, handle_error=handle_error)
+    record = thread(server.serve_forever, 0.02)
+    with Client(server.server_address) as c:
+        assert c.rest() == b""
+    wait_until(lambda: record["done"], what="the loop to end")
+    server.server_close()
+
+
+def test_server_close_waits_for_threads():
+    done = []
+
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.request.recv(1)
+            time.sleep(0.1)
+            done.append(1)
+
+    server = server_with(None, Handler)
+    with Client(server.server_address) as c:
+        with serving(server):
+            c.send(b"x")
+            wait_until(lambda: server.stats["active"] == 1)
+        assert done == [1]
+
+
+def test_daemon_threads_are_not_waited_for():
+    for attributes in ({"daemon_threads": True}, {"block_on_close": False}):
+        server = server_with(None, **attributes)
+        with Client(server.server_address) as c:
+            with serving(server):
+                wait_until(lambda server=server: server.stats["active"] == 1)
+            # server_close is over though the client still holds its thread
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        wait_until(lambda server=server: server.stats["active"] == 0)
+
+
+def test_closing_closes_waiting_connections():
+    server = server_with(1, daemon_threads=True)
+    with Client(server.server_address) as first, Client(server.server_address) as second:
+        with serving(server):
+            wait_until(lambda: server.stats["accepted"] == 2)
+        assert second.recv() == b""
+        assert first
+
+
+def test_second_run_does_not_wait_for_silent_threads():
+    class Stop(BaseException):
+        pass
+
+    class Interrupted(ThreadingTCPServer):
+        def service_actions(self):
+            if self.stats["active"]:
+                raise Stop
+
+    old = Interrupted(free(), Echo)
+    silent = Client(old.server_address)
+    raises(Stop, old.serve_forever, 0.01)
+    with serving(ThreadingTCPServer(old.server_address, Echo)) as server:
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+    silent.close()
+    wait_until(lambda: old.stats["active"] == 0)
+
+
+def test_serving_goes_on_after_shutdown_with_waiting_connections():
+    server = server_with(1)
+    record = thread(server.serve_forever, 0.02)
+    first, second = Client(server.server_address), Client(server.server_address)
+    wait_until(lambda: server.stats["accepted"] == 2)
+    server.shutdown()
+    wait_until(lambda: record["done"])
+    with serving(server):
+        second.send(b"x\n")
+        assert second.line() == b"x\n"
+        first.close()
+        second.close()
+
+
+def test_many_connections_with_few_threads():
+    with serving(server_with(3)) as server:
+        for _ in range(40):
+            clients = [Client(server.server_address) for _ in range(5)]
+            for c in clients:
+                c.send(b"line\n")
+            for c in clients:
+                assert c.line() == b"line\n"
+                c.close()
+        wait_until(lambda: server.stats["active"] == 0)
+    assert server.stats["accepted"] == 200 and server.stats["errors"] == 0
+
+
+def test_handle_request_with_threads():
+    with server_with(1) as server:
+        for _ in range(3):
+            with Client(server.server_address) as c:
+                c.send(b"x\n")
+                record = thread(server.handle_request)
+                assert c.line() == b"x\n"
+            wait_until(lambda record=record: record["done"])
+
+
+def test_threads_do_not_pile_up():
+    with serving(server_with(None)) as server:
+        for _ in range(30):
+            with Client(server.server_address) as c:
+                c.send(b"x\n")
+                assert c.line() == b"x\n"
+            wait_until(lambda: server.stats["active"] == 0)
+        assert len(server._threads) < 10
+
+
+def test_stack_size():
+    import _thread
+
+    before = _thread.stack_size()
+    with serving(server_with(None, stack_size=256 * 1024)) as server:
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+    assert _thread.stack_size() == before
+
+
+def test_threading_udp():
+    class Handler(DatagramRequestHandler):
+        def handle(self):
+            self.wfile.write(self.packet * 2)
+
+    for max_threads in (None, 1, 0):
+        kind = type("Server", (ThreadingUDPServer,), {"max_threads": max_threads})
+        with serving(kind(free(), Handler)) as server:
+            for i in range(10):
+                assert ask(server.server_address, b"%d" % i) == b"%d%d" % (i, i)
+
+
+def test_mixing_in():
+    from socketse import TCPServer
+
+    class Server(ThreadingMixIn, TCPServer):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.mine = True
+
+        def server_close(self):
+            super().server_close()
+            self.mine = False
+
+    # On MicroPython super() looks at the bases that are written there, in their order: the
+    # mix-in has no __init__ of its own, and TCPServer's is found.
+    with serving(Server(free(), Echo)) as server:
+        assert server.mine
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+    assert not server.mine

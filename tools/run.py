@@ -1,0 +1,45 @@
+"""Serve the standard services on MicroPython: python3 tools/run.py [--host H] [--port-base N]."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+import interpreters
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HIGHEST = 123  # the well-known port of the last service
+
+
+def port_base(text):
+    """Return the number in text if all services fit above it."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 65535 - HIGHEST:
+        raise argparse.ArgumentTypeError(
+            "a number from 1 to %d is needed, not %r" % (65535 - HIGHEST, text)
+        )
+    return number
+
+
+def main():
+    """Find a MicroPython, with a line per step, and become it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to serve on")
+    parser.add_argument("--port-base", type=port_base, default=7000, help="echo is at N + 7, ...")
+    options = parser.parse_args()
+    try:
+        found = interpreters.find("native", report=lambda line: print(line, flush=True))
+    except interpreters.Unavailable as e:
+        sys.exit("MicroPython is missing: %s" % e)
+    print("MicroPython %s: %s" % (found.version, found.note), flush=True)
+    command = [*found.argv, ROOT / "tools" / "serve.py", options.host, options.port_base]
+    environment = dict(os.environ, MICROPYPATH="%s:.frozen" % (ROOT / "lib"))
+    # In place of this process: Ctrl-C reaches MicroPython alone, and nothing is left behind.
+    os.execve(command[0], [str(part) for part in command], environment)
+
+
+if __name__ == "__main__":
+    main()
