@@ -3,6 +3,8 @@
 import argparse
 import os
 import pathlib
+import signal
+import subprocess
 import sys
 
 import interpreters
@@ -25,7 +27,7 @@ def port_base(text):
 
 
 def main():
-    """Find a MicroPython, with a line per step, and become it."""
+    """Find a MicroPython, with a line per step, and let it serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the address to serve on")
     parser.add_argument("--port-base", type=port_base, default=7000, help="echo is at N + 7, ...")
@@ -37,9 +39,16 @@ def main():
     print("MicroPython %s: %s" % (found.version, found.note), flush=True)
     command = [*found.argv, ROOT / "tools" / "serve.py", options.host, options.port_base]
     environment = dict(os.environ, MICROPYPATH="%s:.frozen" % (ROOT / "lib"))
-    # In place of this process: Ctrl-C reaches MicroPython alone, and nothing is left behind.
-    os.execve(command[0], [str(part) for part in command], environment)
+    server = subprocess.Popen([str(part) for part in command], env=environment)
+    # Ctrl-C reaches both of us: MicroPython ends, and we say so.
+    signal.signal(signal.SIGINT, lambda *args: None)
+    signal.signal(signal.SIGTERM, lambda *args: server.terminate())
+    status = server.wait()
+    if status >= 0:
+        return status
+    print("\nStopped.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,6 +35,7 @@ class Telling:
 
 class TellingTCPServer(Telling, ThreadingTCPServer):
     protocol = "TCP"
+    daemon_threads = True  # Ctrl-C does not wait for silent clients
 
 
 class TellingUDPServer(Telling, UDPServer):
@@ -71,13 +72,18 @@ def main(host, base, clock=None):
         print("%-8s %-8s %-16s %s" % (name, protocols, address, command.format(host, base + port)))
     for server in servers:
         _thread.start_new_thread(server.serve_forever, ())
+    if sys.implementation.name == "micropython":
+        # Ctrl-C is to end the process then and there. The unix port would raise KeyboardInterrupt
+        # in whichever thread the signal hits, and hang if that was just starting another one.
+        import micropython
+
+        micropython.kbd_intr(-1)
     print("Serving on %s; Ctrl-C stops." % sys.version.split(";")[-1].strip())
     try:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        # The threads end with the program, and so do their sockets.
-        print("\nStopped after %d requests." % sum([s.stats["accepted"] for s in servers]))
+        return
 
 
 if __name__ == "__main__":

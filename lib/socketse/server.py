@@ -75,7 +75,7 @@ class BaseServer:
         self.last_error: Any = None  # the exception, while handle_error runs
         self._serving: Any = None  # the thread in serve_forever
         self._poller: Any = None  # that of serve_forever, while it runs
-        self._stop = False
+        self._stop = self._interrupted = False
         # ThreadingMixIn's: the request that the serving thread handles itself, the threads
         # that run, and the connections that wait for one.
         self._inline: Any = None

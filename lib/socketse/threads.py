@@ -2,8 +2,10 @@
 
 from socket import SOCK_STREAM
 
+from .server import TCPServer  # first: the largest compiles best into a whole heap
+
+# isort: split
 from . import limits, port
-from .server import TCPServer
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -109,6 +111,7 @@ class ThreadingMixIn:
     shutdown_request: "Any"
     close_request: "Any"
     _inline: "Any"
+    _interrupted: bool
     _poller: "Any"
     _serving: "Any"
     _threads: "Any"  # those that run, and some that have ended
@@ -138,6 +141,10 @@ class ThreadingMixIn:
                 self._count("active", -1)
         except Exception as e:
             self._report(request, client_address, e)
+        except KeyboardInterrupt:
+            if port.get_ident() == self._serving:
+                raise
+            self._interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
         finally:
             self.shutdown_request(request)
 
@@ -208,6 +215,9 @@ class ThreadingMixIn:
         return poller
 
     def _ready(self, timeout):
+        if self._interrupted:
+            self._interrupted = False
+            raise KeyboardInterrupt
         self._use_free_threads()
         if self._waiting:
             timeout = min(timeout, _LOOK_SECONDS)

@@ -1,0 +1,38 @@
+"""Style and types: what the tools find, as failures."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def run(*command):
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=" ".join)
+def test_ruff(command):
+    run(sys.executable, "-m", "ruff", *command, ".")
+
+
+def test_types():
+    run(sys.executable, "tools/typecheck.py")
+
+
+def test_no_room_imports_one_below_it():
+    # The order of design: port knows nothing of the others, nobody knows services.
+    order = (
+        "trouble port host unixport limits allow options handler server udp unix threads services"
+    ).split()
+    late = {("port", "host"), ("port", "unixport")}  # its own halves
+    for room in order:
+        for line in (ROOT / "lib/socketse" / (room + ".py")).read_text().splitlines():
+            words = line.split()
+            if words[:1] != ["from"] or not words[1].startswith("."):
+                continue
+            names = [words[1][1:]] if words[1] != "." else " ".join(words[3:]).split(", ")
+            for name in names:
+                if (room, name) not in late and room != "trouble":
+                    assert order.index(name) < order.index(room), "%s: %s" % (room, line)

@@ -1,0 +1,39 @@
+"""What the library may cost in heap: measured where words and heap blocks are as on boards."""
+
+import memory
+import mpy
+import pytest
+from conftest import LIB, ROOT, find_target
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return mpy.compile_lib(ROOT / "build" / "mpy")
+
+
+@pytest.mark.parametrize("name", ["i386", "armhf"])
+def test_import_of_a_stream_server(compiled, name):
+    cost = memory.import_cost(find_target(name), compiled, "TCPServer", "StreamRequestHandler")
+    assert cost is not None and cost <= 12 * 1024, cost
+
+
+@pytest.mark.parametrize("room", memory.rooms())
+def test_every_room_imports_from_source_in_40_kb(small, room):
+    assert memory.import_cost(small, LIB, "socketse." + room, heap="40k"), room
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("BaseRequestHandler", "TCPServer"),
+        ("StreamRequestHandler", "TCPServer"),
+        ("DatagramRequestHandler", "UDPServer"),
+        ("StreamRequestHandler", "ThreadingTCPServer"),
+    ],
+)
+def test_what_programs_import_fits_from_source(small, names):
+    assert memory.import_cost(small, LIB, *names, heap="48k"), names
+
+
+def test_ten_thousand_connections_in_32_kb(compiled, small):
+    assert memory.growth(small, compiled, 10000, heap="32k") <= 64

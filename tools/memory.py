@@ -1,0 +1,141 @@
+"""Measure what socketse costs in heap, on a 32-bit MicroPython: python tools/memory.py."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import interpreters
+import mpy
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+_IMPORT = """
+import gc, sys
+gc.collect()
+before = gc.mem_alloc()
+import socketse
+for name in sys.argv[1:]:
+    if name[:9] == "socketse.":
+        __import__(name)
+    else:
+        getattr(socketse, name)
+gc.collect()
+print(gc.mem_alloc() - before)
+"""
+
+_SERVE = """
+import gc, sys
+from socketse import StreamRequestHandler, TCPServer
+
+class Handler(StreamRequestHandler):
+    def handle(self):
+        line = self.rfile.readline()
+        if line == b"heap\\n":
+            gc.collect()
+            line = b"%d\\n" % gc.mem_alloc()
+        self.wfile.write(line)
+
+server = TCPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print("ready")
+server.serve_forever()
+"""
+
+
+def _command(interpreter, heap, program, *args):
+    # A program from -c gets no arguments in sys.argv: set them.
+    argv = "import sys; sys.argv[:] = %r\n" % (["-c", *[str(arg) for arg in args]],)
+    return [*interpreter.argv, "-X", "heapsize=%s" % heap, "-c", argv + program]
+
+
+def _environment(lib):
+    return dict(os.environ, MICROPYPATH="%s:.frozen" % lib)
+
+
+def import_cost(interpreter, lib, *names, heap="64k"):
+    """Return the bytes of heap that importing these names of socketse takes and keeps.
+
+    names  of classes, or of rooms as in "socketse.port"
+    Returns None if the heap is too small for it.
+    """
+    done = subprocess.run(
+        _command(interpreter, heap, _IMPORT, *names),
+        capture_output=True,
+        text=True,
+        env=_environment(lib),
+    )
+    return int(done.stdout) if done.returncode == 0 else None
+
+
+def smallest_heap(interpreter, lib, *names):
+    """Return the smallest heap, in kB, in which these names can be imported."""
+    kilobytes = 4
+    while import_cost(interpreter, lib, *names, heap="%dk" % kilobytes) is None:
+        kilobytes += 1
+    return kilobytes
+
+
+def growth(interpreter, lib, connections, heap="32k", first=200):
+    """Return by how many bytes the heap in use grows between two moments of a TCPServer's life.
+
+    The first is after `first` connections, the second after `connections`, each of which sends a
+    line and checks that it comes back. Raises AssertionError if one does not.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = _command(interpreter, heap, _SERVE, port)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(lib))
+    try:
+        assert server.stdout.readline() == b"ready\n", "the server did not start"
+
+        def ask(i, line):
+            # From many addresses: no port is used twice within its minute of TIME-WAIT.
+            source = ("127.0.%d.%d" % (1 + i // 250 % 250, 1 + i % 250), 0)
+            with socket.create_connection(("127.0.0.1", port), 20, source) as client:
+                client.sendall(line)
+                return client.makefile("rb").readline()
+
+        used = []
+        for i in range(connections):
+            if i == first:
+                used.append(int(ask(i, b"heap\n")))
+            line = b"line %d\n" % i
+            answer = ask(i, line)
+            assert answer == line, "connection %d: %r instead of %r" % (i, answer, line)
+        return int(ask(connections, b"heap\n")) - used[0]
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def rooms():
+    """Return the names of the rooms that MicroPython can load: all but CPython's host.py."""
+    found = [path.stem for path in sorted((ROOT / "lib/socketse").glob("*.py"))]
+    return [name for name in found if name not in ("__init__", "host")]
+
+
+def main():
+    """Print the figures as a table."""
+    compiled = mpy.compile_lib(ROOT / "build" / "mpy")
+    print("Bytes of heap that an import keeps, and the smallest heap for it in kB, .mpy and .py\n")
+    print("%-46s %6s %6s %5s %4s" % ("import", "i386", "armhf", ".mpy", ".py"))
+    small = [interpreters.find(name) for name in ("i386", "armhf")]
+    for names in (
+        ("TCPServer", "BaseRequestHandler"),
+        ("TCPServer", "StreamRequestHandler"),
+        ("UDPServer", "DatagramRequestHandler"),
+        ("ThreadingTCPServer", "StreamRequestHandler"),
+        ("ThreadingTCPServer", "UDPServer", "services"),
+    ):
+        costs = [import_cost(interpreter, compiled, *names) for interpreter in small]
+        heaps = [smallest_heap(small[0], lib, *names) for lib in (compiled, ROOT / "lib")]
+        print("%-46s %6d %6d %5d %4d" % (", ".join(names), *costs, *heaps))
+    grown = growth(small[0], compiled, 10000)
+    print("\n10,000 connections to a TCPServer in a heap of 32 kB: it grew by %d bytes" % grown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

