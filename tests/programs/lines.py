@@ -31,12 +31,19 @@ class LineHandler(StreamRequestHandler):
 
 
 class LineServer(ThreadingTCPServer):
-    """Counts lines for all threads: without the lock some would be lost where there is no GIL."""
+    """Counts lines for all threads.
+
+    Where there is no GIL two things are needed: a lock, or some would be lost; and
+    the attribute, before threads run that look into the server.
+    """
 
     request_queue_size = GUESTS
     daemon_threads = True
     lock = _thread.allocate_lock()
-    lines = 0
+
+    def __init__(self, server_address, RequestHandlerClass):
+        ThreadingTCPServer.__init__(self, server_address, RequestHandlerClass)
+        self.lines = 0
 
 
 def serve(address):
