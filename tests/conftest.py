@@ -7,6 +7,7 @@ passed, failed and was not run, and why.
 
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -124,18 +125,21 @@ class Program:
         self.process.stdout.close()
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    """Return a port of the loopback interface that was free a moment ago, for TCP and for UDP."""
+def free_port():
+    """Return a port that is free for TCP and UDP on every address of this machine.
+
+    Not from the range that the system takes clients' ports from: one of the thousands of
+    connections that the tests leave in TIME_WAIT could have it before its server.
+    """
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                try:
-                    udp.bind(("127.0.0.1", port))
-                    return port
-                except OSError:
-                    continue
+        port = random.randrange(10000, 30000)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as s:
+                    s.bind(("", port))
+            return port
+        except OSError:
+            continue
 
 
 def connect(port, host="127.0.0.1", seconds=20):

@@ -22,10 +22,10 @@ def __getattr__(name):
     for entry in _ROOMS.split():
         room, names = entry.split(":")
         if name == room or name in names.split(","):
-            if names:
+            if names and room != "server":
                 # The largest room first: compiled into a heap that others have parted, it
                 # would need 10 kB more.
-                __import__(__name__ + ".server")
+                __getattr__("server")
             # Five arguments: with a fromlist MicroPython too returns the room itself.
             found = __import__(__name__ + "." + room, None, None, (name,))
             if name != room:

@@ -18,11 +18,10 @@ class BaseRequestHandler:
     request         the connection; for datagrams (data, socket)
     client_address  where it comes from
     server          the server
-    client_speaks_first  True: a threading server without threads to start calls the handler
-                    only when the client has sent something
     finish() is called also if handle() raises, but not if setup() does.
     """
 
+    # True: a server that has no thread for it calls the handler when the client has spoken.
     client_speaks_first = False
 
     def __init__(self, request, client_address, server):
@@ -44,27 +43,21 @@ class BaseRequestHandler:
     def finish(self):
         """Called after handle(); may be overridden."""
 
-    def _count(self, name, n=1):
-        count = getattr(self.server, "_count", None)  # the server may be a stranger
+    def _se_count(self, name, n=1):
+        count = getattr(self.server, "_se_count", None)  # the server may be a stranger
         if count:
             count(name, n)
 
 
 class StreamRequestHandler(BaseRequestHandler):
-    """A connection with files: read from self.rfile, write to self.wfile.
+    """A connection with files: read from self.rfile, write to self.wfile."""
 
-    timeout    seconds that one read or write may wait for the client; None: for ever
-    rbufsize   bytes of rfile's buffer; 0: none, -1: the default
-    wbufsize   bytes of wfile's buffer; 0: every write is sent at once, -1: the default
-    max_line   longest line that readline() without a size returns on MicroPython, in bytes
-    disable_nagle_algorithm  True: send small pieces without delay
-    """
-
-    rbufsize = -1
-    wbufsize = 0
-    timeout: "float | None" = None
-    max_line = 1024
-    disable_nagle_algorithm = False
+    # Comments: a docstring as long as they are needs a piece of heap as long to be compiled.
+    timeout: "float | None" = None  # seconds that a read or write may wait; None: for ever
+    rbufsize = -1  # bytes of rfile's buffer; 0: none, -1: the default
+    wbufsize = 0  # bytes of wfile's buffer; 0: every write is sent at once, -1: the default
+    max_line = 1024  # bytes of a line that readline() returns without a size (MicroPython)
+    disable_nagle_algorithm = False  # True: small pieces are sent without delay
     rfile: "Reader | Any"
     wfile: "Writer | Any"
 
@@ -72,7 +65,7 @@ class StreamRequestHandler(BaseRequestHandler):
         """Make the files."""
         self.connection = self.request
         timeout = self.timeout
-        if getattr(self.server, "_inline", None) is self.request:
+        if getattr(self.server, "_se_inline", None) is self.request:
             timeout = min(timeout or _INLINE_SECONDS, _INLINE_SECONDS)
         if timeout is not None:
             self.connection.settimeout(timeout)
@@ -96,8 +89,8 @@ class StreamRequestHandler(BaseRequestHandler):
         self.wfile.close()
         self.rfile.close()
         if port.open_files is None:
-            self._count("bytes_in", self.rfile.count)
-            self._count("bytes_out", self.wfile.count)
+            self._se_count("bytes_in", self.rfile.count)
+            self._se_count("bytes_out", self.wfile.count)
 
 
 class Reader(io.IOBase):
@@ -115,7 +108,7 @@ class Reader(io.IOBase):
     def __init__(self, sock, size, max_line):
         self._recv = sock.recv
         self._size = _CHUNK if size < 0 else size
-        self._max_line = max_line
+        self.max_line = max_line
         self._buffer = b""
         self.count = 0  # bytes received
 
@@ -126,7 +119,7 @@ class Reader(io.IOBase):
         try:
             data = self._recv(max(n, self._size))
         except OSError as e:
-            raise port.as_timeout(e)
+            raise port.as_timeout(e) or e
         self.count += len(data)
         self._buffer += data
         return len(data) > 0
@@ -142,7 +135,7 @@ class Reader(io.IOBase):
         Without a size, a line longer than max_line raises ValueError.
         """
         bounded = size is not None and size >= 0
-        limit = size if bounded else self._max_line
+        limit = size if bounded else self.max_line
         seen = 0
         while True:
             end = self._buffer.find(b"\n", seen, limit) + 1
@@ -158,11 +151,15 @@ class Reader(io.IOBase):
 
     def read(self, size=-1):
         """Return size bytes, fewer only at the end of the stream; without a size all of it."""
-        if size is None or size < 0:
+        all_of_it = size is None or size < 0
+        if all_of_it:
             size = 0x1FFFFFFF
         got = len(self._buffer)
-        # Twice as much each time: a long body is not copied for each of its pieces.
-        while got < size and self._more(min(size - got, max(got, _CHUNK))):
+        # Unbuffered, one piece is enough, as on CPython. Else twice as much each time: a long
+        # body is not copied for each of its pieces.
+        while got < size and (self._size or all_of_it or not got):
+            if not self._more(min(size - got, max(got, _CHUNK))):
+                break
             got = len(self._buffer)
         return self._take(size)
 
@@ -211,18 +208,23 @@ class Writer(io.IOBase):
         self.count = 0  # bytes sent
 
     def write(self, data):
-        """Write all of data, bytes or a buffer, and return its length.
+        """Write all of data, bytes or a buffer, and return its length in bytes.
 
         Raises OSError(ETIMEDOUT) if the client takes nothing in time.
         """
-        if isinstance(data, str):
-            raise TypeError("a bytes-like object is required, not 'str'")
+        if not isinstance(data, (bytes, bytearray)) and len(bytes(data[:1])) > 1:
+            data = bytes(data)  # an array of larger items; for text bytes() raises TypeError
         if len(self._buffer) + len(data) < self._size:
             self._buffer += data
         else:
             self.flush()
             self._put(data)
         return len(data)
+
+    def writelines(self, lines):
+        """Write each of lines."""
+        for line in lines:
+            self.write(line)
 
     def flush(self):
         """Send what is buffered."""
@@ -238,7 +240,7 @@ class Writer(io.IOBase):
             while done < len(data):  # never without data: esp32 raises then
                 done += self._send(memoryview(data)[done:] if done else data)
         except OSError as e:
-            raise port.as_timeout(e)
+            raise port.as_timeout(e) or e
         finally:
             self.count += done
 

@@ -19,6 +19,7 @@ from _thread import get_ident
 __all__ = [
     "REUSE_ADDRESS",
     "Poller",
+    "Socket",
     "Thread",
     "accept",
     "as_timeout",
@@ -27,8 +28,6 @@ __all__ = [
     "const",
     "get_ident",
     "half_close",
-    "is_timeout",
-    "new_socket",
     "open_files",
     "print_exception",
     "sleep_ms",
@@ -42,7 +41,7 @@ __all__ = [
 REUSE_ADDRESS = os.name != "nt"  # Windows' SO_REUSEADDR lets a second server steal a live port
 
 collect = gc.collect
-new_socket = socket.socket
+Socket = socket.socket
 
 
 def const(value):
@@ -110,17 +109,14 @@ def wait_limit(server):
     return min(limits) if limits else None
 
 
-def is_timeout(exc):
-    """Return True if exc says that a socket's time ran out, or that it would block."""
-    return isinstance(exc, (BlockingIOError, TimeoutError, socket.timeout))
-
-
 def as_timeout(exc):
-    """Return the exception to raise for exc: a TimeoutError if it is a timeout."""
-    return TimeoutError(errno.ETIMEDOUT, "timed out") if is_timeout(exc) else exc
+    """Return a TimeoutError if exc says that a socket's time ran out, else None."""
+    if isinstance(exc, (BlockingIOError, TimeoutError, socket.timeout)):
+        return TimeoutError(errno.ETIMEDOUT, "timed out")
+    return None
 
 
-def bind(sock, address, family, kind):
+def bind(sock, address, family, type):
     """Bind sock and return the address it got, as getsockname gives it.
 
     Raises what socket.bind raises; an OSError names the address.
@@ -128,7 +124,7 @@ def bind(sock, address, family, kind):
     try:
         sock.bind(address)
     except OSError as e:
-        raise type(e)(e.errno, "%s: %r" % (e.strerror or e, address)) from None
+        raise e.__class__(e.errno, "%s: %r" % (e.strerror or e, address)) from None
     return sock.getsockname()
 
 

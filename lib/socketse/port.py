@@ -33,9 +33,9 @@ else:
     print_exception = sys.print_exception
 
     if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not PLATFORM
-        from .unixport import accept, new_socket, resolve
+        from .unixport import Socket, accept, resolve
     else:
-        new_socket = socket.socket
+        Socket = socket.socket
 
         def accept(sock):
             """Return (connection, (host, port)) of the next connection, in blocking mode."""
@@ -47,12 +47,12 @@ else:
             connection.settimeout(None)  # rp2: it has inherited the listener's
             return connection, address[:2]
 
-        def resolve(address, family, kind):
+        def resolve(address, family, type):
             """Return address as bind takes it, with the host looked up."""
-            # rp2: getaddrinfo warns when it is told family or kind.
+            # rp2: getaddrinfo warns when it is told family or type.
             return socket.getaddrinfo(address[0] or "0.0.0.0", address[1])[0][-1][:2]
 
-    def bind(sock, address, family, kind):
+    def bind(sock, address, family, type):
         """Bind sock and return the address it got: (host, port), or a Unix socket's path.
 
         Raises TypeError, ValueError or OverflowError for what cannot be an address, and
@@ -61,7 +61,7 @@ else:
         try:
             if not isinstance(address, str) and not 0 < address[1] < 65536:
                 raise ValueError
-            address = resolve(address, family, kind)
+            address = resolve(address, family, type)
             sock.bind(address)
         except Exception as e:
             from .trouble import bind_error
@@ -73,14 +73,11 @@ else:
     # raised MemoryError must not be used again: poll would crash the interpreter.
     Poller = select.poll
 
-    def is_timeout(exc):
-        """Return True if exc says that a socket's time ran out, or that it would block."""
-        # unix gives EAGAIN for both, and so does esp32 below 0.1 s.
-        return isinstance(exc, OSError) and exc.errno in (EAGAIN, ETIMEDOUT)
-
     def as_timeout(exc):
-        """Return the exception to raise for exc: OSError(ETIMEDOUT) if it is a timeout."""
-        return OSError(ETIMEDOUT) if is_timeout(exc) else exc
+        """Return OSError(ETIMEDOUT) if exc says that a socket's time ran out, else None."""
+        # unix gives EAGAIN for that, and so does esp32 below 0.1 s.
+        if isinstance(exc, OSError) and exc.errno in (EAGAIN, ETIMEDOUT):
+            return OSError(ETIMEDOUT)
 
     # CPython has its own files over sockets and its own threads; handler.py and threads.py
     # use theirs where there is None.

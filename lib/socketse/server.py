@@ -25,10 +25,10 @@ _ACCEPT_PAUSE_MS = const(20)
 _left: tuple = ()
 
 
-def _mark_left(server, left):
+def _mark_left(server, value):
     global _left
     others = [other for other in _left if other is not server]
-    _left = tuple(others + [server] if left else others)
+    _left = tuple(others + [server] if value else others)
 
 
 def _wait(poller, timeout):
@@ -42,27 +42,17 @@ class BaseServer:
     server_address       what bind is given; afterwards what it got
     RequestHandlerClass  called with (request, client_address, server) for each request
     Raises TypeError if RequestHandlerClass cannot be called.
-
-    stats is a dict of counters, all ints:
-    accepted       connections and datagrams taken
-    active         handlers at work now
-    refused        turned away by verify_request
-    evicted        closed to make room
-    timed_out      handlers ended by a timeout of their client
-    errors         failed accepts, and other exceptions of handlers
-    out_of_memory  MemoryErrors survived
-    truncated      datagrams longer than max_packet_size
-    bytes_in, bytes_out  through rfile and wfile where they are socketse's own
     """
 
     timeout = None  # seconds that handle_request waits; None: for ever
     allow: "list | tuple | None" = None  # patterns, see allow.py, of who may connect; None: all
     # ThreadingMixIn's: MicroPython has no cooperative super().
-    _join = _is_own_thread = None  # type: Any
+    _se_prepare = _se_join = _se_is_own_thread = None  # type: Any
     get_request: "Any"  # a subclass's: returns (request, client_address)
 
     def __init__(self, server_address, RequestHandlerClass):
-        if not callable(RequestHandlerClass):
+        # None is for those who override finish_request.
+        if RequestHandlerClass is not None and not callable(RequestHandlerClass):
             raise TypeError("RequestHandlerClass is not callable: %r" % (RequestHandlerClass,))
         if self.allow is not None:
             from .allow import allowed
@@ -73,15 +63,21 @@ class BaseServer:
         # All attributes and keys at once: without a GIL a thread must not look into an object
         # while another one makes it grow.
         self.last_error: Any = None  # the exception, while handle_error runs
-        self._serving: Any = None  # the thread in serve_forever
-        self._poller: Any = None  # that of serve_forever, while it runs
-        self._stop = self._interrupted = False
-        # ThreadingMixIn's: the request that the serving thread handles itself, the threads
-        # that run, and the connections that wait for one.
-        self._inline: Any = None
-        self._threads: Any = ()
-        self._waiting: Any = ()
-        self.stats = {}
+        self._se_serving: Any = None  # the thread in serve_forever
+        self._se_poller: Any = None  # that of serve_forever, while it runs
+        self._se_stop = False
+        if self._se_prepare:
+            self._se_prepare()
+        # accepted       connections and datagrams taken
+        # active         handlers at work now
+        # refused        turned away by verify_request
+        # evicted        closed to make room
+        # timed_out      handlers ended by a timeout of their client
+        # errors         failed accepts, and other exceptions of handlers
+        # out_of_memory  MemoryErrors survived
+        # truncated      datagrams longer than max_packet_size
+        # bytes_in, bytes_out  through rfile and wfile where they are socketse's own
+        self.stats = self._se_stats = {}
         for name in (
             "accepted active refused evicted timed_out errors out_of_memory "
             "truncated bytes_in bytes_out"
@@ -97,14 +93,15 @@ class BaseServer:
         poll_interval  seconds after which it looks for that at the latest
         Raises RuntimeError if it runs already.
         """
-        if self._serving is not None:
+        if self._se_serving is not None:
             raise RuntimeError("serve_forever runs already")
-        self._serving = port.get_ident()
+        self._se_serving = port.get_ident()
         try:
-            self._poller = self._new_poller()
-            while not self._stop:
-                ready = self._ready(poll_interval)
-                if not self._stop:
+            if not self._se_stop:
+                self._se_poller = self._se_new_poller()
+            while not self._se_stop:
+                ready = self._se_ready(poll_interval)
+                if not self._se_stop:
                     if ready:
                         self._handle_request_noblock()
                     self.service_actions()
@@ -112,8 +109,8 @@ class BaseServer:
             _mark_left(self, True)
             raise
         finally:
-            self._poller = self._serving = None
-            self._stop = False
+            self._se_poller = self._se_serving = None
+            self._se_stop = False
 
     def shutdown(self):
         """Stop the serve_forever loop.
@@ -122,11 +119,11 @@ class BaseServer:
         threads of handlers it returns at once. Called before serve_forever, it
         makes that return at once.
         """
-        self._stop = True
+        self._se_stop = True
         ident = port.get_ident()
-        if self._is_own_thread and self._is_own_thread(ident):
+        if self._se_is_own_thread and self._se_is_own_thread(ident):
             return
-        while self._serving not in (None, ident):
+        while self._se_serving not in (None, ident):
             port.sleep_ms(5)
 
     def service_actions(self):
@@ -136,7 +133,7 @@ class BaseServer:
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
             timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
-            if _wait(self._new_poller(), timeout):
+            if _wait(self._se_new_poller(), timeout):
                 self._handle_request_noblock()
             else:
                 self.handle_timeout()
@@ -144,38 +141,38 @@ class BaseServer:
             _mark_left(self, True)
             raise
 
-    def _new_poller(self):
+    def _se_new_poller(self):
         _mark_left(self, False)
         poller = port.Poller()
         poller.register(getattr(self, "socket", self), 1)
         return poller
 
-    def _ready(self, timeout):
+    def _se_ready(self, timeout):
         """Wait at most timeout seconds and return True if a request can be taken."""
-        return _wait(self._poller, timeout)
+        return _wait(self._se_poller, timeout)
 
     def _handle_request_noblock(self):
         try:
             request, client_address = self.get_request()
         except Exception as e:
             if not isinstance(e, OSError):
-                self._report(None, None, e)
-            elif port.is_timeout(e):
+                self._se_report(None, None, e)
+            elif port.as_timeout(e):
                 return  # the client was gone before it was asked for
             else:
-                self._count("errors")
+                self._se_count("errors")
             port.sleep_ms(_ACCEPT_PAUSE_MS)
             return
-        self._count("accepted")
+        self._se_count("accepted")
         try:
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
             else:
-                self._count("refused")
+                self._se_count("refused")
                 self.shutdown_request(request)
         except Exception as e:
             try:
-                self._report(request, client_address, e)
+                self._se_report(request, client_address, e)
             finally:
                 self.shutdown_request(request)
         except BaseException:
@@ -195,19 +192,20 @@ class BaseServer:
 
     def process_request(self, request, client_address):
         """Call finish_request; ThreadingMixIn does so in a thread."""
-        self._count("active")
+        self._se_count("active")
         try:
             self.finish_request(request, client_address)
         finally:
-            self._count("active", -1)
+            self._se_count("active", -1)
         self.shutdown_request(request)
 
     def server_close(self):
         """Close the server; again: nothing happens."""
         _mark_left(self, False)
-        self._stop = self._serving is not None  # the loop has nothing to wait for any more
-        if self._join:
-            self._join()
+        if self._se_serving is not None:
+            self._se_stop = True  # the loop has nothing to wait for any more
+        if self._se_join:
+            self._se_join()
 
     def finish_request(self, request, client_address):
         """Handle one request by calling RequestHandlerClass."""
@@ -233,22 +231,22 @@ class BaseServer:
         port.print_exception(self.last_error, err)
         print(dashes, file=err)
 
-    def _report(self, request, client_address, exc):
+    def _se_report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):
-            self._count("out_of_memory")
+            self._se_count("out_of_memory")
             port.collect()
         else:
-            self._count("timed_out" if port.is_timeout(exc) else "errors")
+            self._se_count("timed_out" if port.as_timeout(exc) else "errors")
         self.last_error = exc
         try:
             self.handle_error(request, client_address)
         except MemoryError:
-            self._count("out_of_memory")  # too little to tell of the first one
+            self._se_count("out_of_memory")  # too little to tell of the first one
         finally:
             self.last_error = None
 
-    def _count(self, name, n=1):
-        self.stats[name] += n
+    def _se_count(self, name, n=1):
+        self._se_stats[name] += n
 
     def __enter__(self):
         return self
@@ -275,7 +273,7 @@ class TCPServer(BaseServer):
 
     def __init__(self, server_address, RequestHandlerClass, bind_and_activate=True):
         BaseServer.__init__(self, server_address, RequestHandlerClass)
-        self.socket = port.new_socket(self.address_family, self.socket_type)
+        self.socket = port.Socket(self.address_family, self.socket_type)
         if bind_and_activate:
             try:
                 self.server_bind()
@@ -333,13 +331,12 @@ class TCPServer(BaseServer):
             left = _DRAIN_BYTES
             deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)
             while left > 0 and port.ticks_diff(deadline, port.ticks_ms()) > 0:
-                data = request.recv(256)
-                if not data:
+                got = len(request.recv(256))
+                if got < 256 and left == _DRAIN_BYTES or not got:
                     break
-                if left == _DRAIN_BYTES:
-                    # It was in the middle of sending: the rest gets a little time.
-                    request.settimeout(0.1)  # esp32: the shortest that it knows
-                left -= len(data)
+                # It was in the middle of sending: the rest gets a little time.
+                request.settimeout(0.1)  # esp32: the shortest that it knows
+                left -= got
         except (OSError, AttributeError, MemoryError):
             # Nothing there, a reset, or no socket: closing is all that is left.
             left = 0

@@ -115,11 +115,11 @@ class Service(StreamRequestHandler):
             try:
                 self.serve()
             except OSError as e:
-                self._count("timed_out" if port.is_timeout(e) else "errors")
+                self._se_count("timed_out" if port.as_timeout(e) else "errors")
             return
         data, sock = self.request
         if self.quiet():
-            self._count("refused")
+            self._se_count("refused")
             return
         answer = self.answer(data)
         if answer:  # esp32: sendto(b"") never returns

@@ -84,75 +84,78 @@ _start_thread = _Thread if port.Thread is None else port.Thread
 class ThreadingMixIn:
     """Handles each request in a new thread, as in CPython.
 
-    daemon_threads  True: server_close and the interpreter's end do not wait for the threads
-    block_on_close  True: server_close waits for the threads that are not daemons
-    max_threads     how many at once; None: as many as the system allows, 0: none
-    stack_size      bytes of stack for each; 0: the port's default
-
     With no free thread a new connection waits until it speaks or a thread is
     free. One that speaks earlier is handled in the serving thread, where every wait
     for it ends after 10 s. Where no thread can be started at all, so is every
     request; with a handler whose client_speaks_first is True, not before that.
     """
 
-    daemon_threads = False
-    block_on_close = True
-    max_threads = limits.MAX_THREADS
-    stack_size = limits.STACK_SIZE
+    daemon_threads = False  # True: server_close and the interpreter's end do not wait for threads
+    block_on_close = True  # False: server_close does not wait for threads
+    max_threads = limits.MAX_THREADS  # at once; None: as many as the system allows, 0: none
+    stack_size = limits.STACK_SIZE  # bytes of stack for each; 0: the port's default
     # Held for a few lines at a time, hence one for all servers: unix and rp2 have no GIL.
-    _lock = _new_lock()
-    _telling = _new_lock()  # last_error belongs to one handle_error at a time
+    _se_lock = _new_lock()
+    _se_telling = _new_lock()  # last_error belongs to one handle_error at a time
     # From the server that it is mixed into.
     RequestHandlerClass: "Any"
     socket: "Any"
     socket_type: int
-    stats: dict
+    _se_stats: dict
     finish_request: "Any"
     shutdown_request: "Any"
     close_request: "Any"
-    _inline: "Any"
-    _interrupted: bool
-    _poller: "Any"
-    _serving: "Any"
-    _threads: "Any"  # those that run, and some that have ended
-    _waiting: "Any"  # (request, client_address, whether any thread will do), the oldest first
+    _se_inline: "Any"
+    _se_interrupted: bool
+    _se_poller: "Any"
+    _se_serving: "Any"
+    _threads: "Any"
+    _se_waiting: "Any"
+
+    def _se_prepare(self):
+        """Make the attributes that threads share, before there are any."""
+        self._se_inline = None  # the request that the serving thread handles itself
+        self._se_interrupted = False  # Ctrl-C has hit a thread
+        self._threads = ()  # those that run, and some that have ended
+        # (request, client_address, whether any thread will do), the oldest first
+        self._se_waiting = ()
 
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
-        started = self._start(request, client_address)
+        started = self._se_start(request, client_address)
         if started:
             return
         # None: one of the threads will be free. False: there are none to wait for.
         may_wait = started is None or getattr(
             self.RequestHandlerClass, "client_speaks_first", False
         )
-        if may_wait and self._poller and self.socket_type == SOCK_STREAM:
-            self._wait(request, client_address, started is None)
+        if may_wait and self._se_poller and self.socket_type == SOCK_STREAM:
+            self._se_wait(request, client_address, started is None)
         else:
-            self._handle_inline(request, client_address)
+            self._se_handle_inline(request, client_address)
 
     def process_request_thread(self, request, client_address):
         """Handle one request in its thread, as process_request does without threads."""
         try:
-            self._count("active")
+            self._se_count("active")
             try:
                 self.finish_request(request, client_address)
             finally:
-                self._count("active", -1)
+                self._se_count("active", -1)
         except Exception as e:
-            self._report(request, client_address, e)
+            self._se_report(request, client_address, e)
         except KeyboardInterrupt:
-            if port.get_ident() == self._serving:
+            if port.get_ident() == self._se_serving:
                 raise
-            self._interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
+            self._se_interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
         finally:
             self.shutdown_request(request)
 
-    def _start(self, request, client_address):
+    def _se_start(self, request, client_address):
         """Return True if a thread has taken the request, None if all are busy, else False."""
         if self.max_threads == 0:
             return False
-        with self._lock:
+        with self._se_lock:
             threads = [thread for thread in self._threads if thread.is_alive()]
             self._threads = threads
             if self.max_threads is not None and len(threads) >= self.max_threads:
@@ -170,8 +173,8 @@ class ThreadingMixIn:
             self._threads = threads
         return True
 
-    def _handle_inline(self, request, client_address):
-        self._inline = request  # StreamRequestHandler keeps its timeout below ours then
+    def _se_handle_inline(self, request, client_address):
+        self._se_inline = request  # StreamRequestHandler keeps its timeout below ours then
         try:
             if hasattr(request, "settimeout"):
                 request.settimeout(_HANDLER_SECONDS)
@@ -179,82 +182,82 @@ class ThreadingMixIn:
         except SystemExit:
             return  # it ends a thread in silence, and this stands for one
         finally:
-            self._inline = None
+            self._se_inline = None
 
     # Connections without a thread: they stay in the serving loop's poller.
 
-    def _wait(self, request, client_address, any_thread):
-        if len(self._waiting) >= limits.MAX_WAITING:
-            self._evict(1)
+    def _se_wait(self, request, client_address, any_thread):
+        if len(self._se_waiting) >= limits.MAX_WAITING:
+            self._se_evict(1)
         try:
-            waiting = list(self._waiting) + [(request, client_address, any_thread)]
-            self._poller.register(request, 1)
-            self._waiting = waiting
+            waiting = list(self._se_waiting) + [(request, client_address, any_thread)]
+            self._se_poller.register(request, 1)
+            self._se_waiting = waiting
         except MemoryError:
-            self._poller = None  # after a register that failed it would crash the interpreter
-            self._evict(len(self._waiting))
-            self._poller = self._new_poller()
+            self._se_poller = None  # after a register that failed it would crash the interpreter
+            self._se_evict(len(self._se_waiting))
+            self._se_poller = self._se_new_poller()
             raise
 
-    def _evict(self, n):
+    def _se_evict(self, n):
         """Close the n connections that have waited longest."""
         for _ in range(n):
-            self._count("evicted")
-            self.close_request(self._stop_waiting(0)[0])
+            self._se_count("evicted")
+            self.close_request(self._se_stop_waiting(0)[0])
 
-    def _stop_waiting(self, i):
-        entry = self._waiting.pop(i)
-        if self._poller:
-            self._poller.unregister(entry[0])
+    def _se_stop_waiting(self, i):
+        entry = self._se_waiting.pop(i)
+        if self._se_poller:
+            self._se_poller.unregister(entry[0])
         return entry
 
-    def _new_poller(self: "Any"):
-        poller = TCPServer._new_poller(self)
-        for entry in self._waiting:
+    def _se_new_poller(self: "Any"):
+        poller = TCPServer._se_new_poller(self)
+        for entry in self._se_waiting:
             poller.register(entry[0], 1)
         return poller
 
-    def _ready(self, timeout):
-        if self._interrupted:
-            self._interrupted = False
+    def _se_ready(self, timeout):
+        if self._se_interrupted:
+            self._se_interrupted = False
             raise KeyboardInterrupt
-        self._use_free_threads()
-        if self._waiting:
+        self._se_use_free_threads()
+        if self._se_waiting:
             timeout = min(timeout, _LOOK_SECONDS)
         listener = False
-        for ready in self._poller.poll(int(timeout * 1000)):
+        for ready in self._se_poller.poll(int(timeout * 1000)):
             if ready[0] is self.socket:
                 listener = True
             else:
-                self._spoke(ready[0])
+                self._se_spoke(ready[0])
         return listener
 
-    def _use_free_threads(self):
+    def _se_use_free_threads(self):
         i = 0
-        while i < len(self._waiting):
-            request, client_address, any_thread = self._waiting[i]
+        while i < len(self._se_waiting):
+            request, client_address, any_thread = self._se_waiting[i]
             if not any_thread:
                 i += 1
-            elif self._start(request, client_address):
-                self._stop_waiting(i)
+            elif self._se_start(request, client_address):
+                self._se_stop_waiting(i)
             else:
                 return
 
-    def _spoke(self, request):
-        for i, entry in enumerate(self._waiting):
+    def _se_spoke(self, request):
+        for i, entry in enumerate(self._se_waiting):
             if entry[0] is request:
-                self._stop_waiting(i)
-                if not self._start(request, entry[1]):
-                    self._handle_inline(request, entry[1])
+                self._se_stop_waiting(i)
+                if not self._se_start(request, entry[1]):
+                    self._se_handle_inline(request, entry[1])
                 return
 
-    def _is_own_thread(self, ident):
-        with self._lock:
-            return ident == self._serving or ident in [t.ident for t in self._threads]
+    def _se_is_own_thread(self, ident):
+        with self._se_lock:
+            return ident == self._se_serving or ident in [t.ident for t in self._threads]
 
-    def _join(self):
-        while self._waiting:
-            self.close_request(self._stop_waiting(0)[0])
+    def _se_join(self):
+        while self._se_waiting:
+            self.close_request(self._se_stop_waiting(0)[0])
         if self.block_on_close and not self.daemon_threads:
             own = port.get_ident()
             for thread in self._threads:
@@ -263,13 +266,13 @@ class ThreadingMixIn:
 
     # What threads share is written under the lock.
 
-    def _count(self, name, n=1):
-        with self._lock:
-            self.stats[name] += n
+    def _se_count(self, name, n=1):
+        with self._se_lock:
+            self._se_stats[name] += n
 
-    def _report(self: "Any", request, client_address, exc):
-        with self._telling:
-            TCPServer._report(self, request, client_address, exc)
+    def _se_report(self: "Any", request, client_address, exc):
+        with self._se_telling:
+            TCPServer._se_report(self, request, client_address, exc)
 
 
 class ThreadingTCPServer(ThreadingMixIn, TCPServer):

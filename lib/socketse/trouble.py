@@ -56,7 +56,15 @@ def make_way(left, server):
             old.block_on_close = False  # its threads may hang on their clients for ever
             old.server_close()
             if old.address_family == limits.AF_UNIX:
-                os.unlink(old.server_address)  # a path, unlike a port, stays in use
+                _unlink(old.server_address)  # a path, unlike a port, stays in use
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except OSError as e:
+        if e.errno != errno.ENOENT:
+            raise
 
 
 def _overlap(old, new):

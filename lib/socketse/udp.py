@@ -40,21 +40,21 @@ class UDPServer(TCPServer):
         # One byte more than wanted tells a datagram that is too long.
         data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
         if len(data) > self.max_packet_size:
-            self._count("truncated")
+            self._se_count("truncated")
             data = data[: self.max_packet_size]
         elif not data and limits.EMPTY_DATAGRAM_KILLS:
-            self._reopen()
+            self._se_reopen()
             raise OSError("an empty datagram")
         return (data, self.socket), client_address
 
-    def _reopen(self):
-        if self._poller:
-            self._poller.unregister(self.socket)
+    def _se_reopen(self):
+        if self._se_poller:
+            self._se_poller.unregister(self.socket)
         self.socket.close()
-        self.socket = port.new_socket(self.address_family, self.socket_type)
+        self.socket = port.Socket(self.address_family, self.socket_type)
         self.server_bind()
-        if self._poller:
-            self._poller.register(self.socket, 1)
+        if self._se_poller:
+            self._se_poller.register(self.socket, 1)
 
     def shutdown_request(self, request):
         """Nothing is to be closed."""
@@ -82,5 +82,5 @@ class DatagramRequestHandler(BaseRequestHandler):
         data = self.wfile.getvalue()
         if data:  # esp32: sendto(b"") never returns
             self.socket.sendto(data, self.client_address)
-        self._count("bytes_in", len(self.packet))
-        self._count("bytes_out", len(data))
+        self._se_count("bytes_in", len(self.packet))
+        self._se_count("bytes_out", len(data))

@@ -12,7 +12,7 @@ from errno import EBADF
 AF_UNIX = socket.AF_UNIX
 
 
-def pack(address, family, kind):
+def pack(address, family, type):
     """Return the packed form of (host, port) or of a Unix socket's path.
 
     Raises OSError if the host's name does not resolve or the path is too long.
@@ -23,7 +23,7 @@ def pack(address, family, kind):
             raise OSError(36, "AF_UNIX path too long")
         return b"\x01\0" + path + b"\0"
     host = address[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
-    return socket.getaddrinfo(host, address[1], family, kind)[0][-1]
+    return socket.getaddrinfo(host, address[1], family, type)[0][-1]
 
 
 def unpack(buf):
@@ -41,7 +41,8 @@ class Socket(io.IOBase):
 
     def __init__(self, family=socket.AF_INET, type=socket.SOCK_STREAM, native=None):
         self._native = native = native or socket.socket(family, type)
-        self._kind = family, type
+        self.family = family
+        self.type = type
         # The two that every request uses go straight to the native methods.
         self.recv = native.recv
         self.send = native.send
@@ -51,7 +52,7 @@ class Socket(io.IOBase):
             raise OSError(EBADF, "the socket is closed")
         return getattr(self._native, name)  # listen, setsockopt, settimeout, read, readline ...
 
-    def ioctl(self, request, arg):
+    def ioctl(self, *args):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
         return self._native.fileno()
 
@@ -65,13 +66,13 @@ class Socket(io.IOBase):
 
     def bind(self, address):
         """Bind to (host, port) or a path."""
-        self._native.bind(pack(address, *self._kind))
+        self._native.bind(pack(address, self.family, self.type))
 
     def accept(self):
         """Return (Socket, address)."""
         native, buf = self._native.accept()
         try:
-            return Socket(self._kind[0], self._kind[1], native), unpack(buf)
+            return Socket(self.family, self.type, native), unpack(buf)
         except MemoryError:
             native.close()  # nothing else would: the port's sockets have no finaliser
             raise
@@ -83,7 +84,7 @@ class Socket(io.IOBase):
 
     def sendto(self, data, address):
         """Send a datagram to (host, port) or a path and return its length."""
-        return self._native.sendto(data, pack(address, *self._kind))
+        return self._native.sendto(data, pack(address, self.family, self.type))
 
     def sendall(self, data):
         """Send all of data."""
@@ -101,10 +102,9 @@ class Socket(io.IOBase):
         native.close()
 
 
-new_socket = Socket
 accept = Socket.accept
 
 
-def resolve(address, family, kind):
+def resolve(address, family, type):
     """Return address as bind takes it, with the host looked up."""
-    return unpack(pack(address, family, kind))
+    return unpack(pack(address, family, type))

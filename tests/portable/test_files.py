@@ -165,8 +165,26 @@ def test_write_sends_everything():
     assert f.count == 14
 
 
+def test_write_counts_bytes():
+    from array import array
+
+    for size in (1, 5, 100):
+        sink = Sink(size)
+        f = Writer(sink, 0)
+        data = array("H", range(10))
+        assert f.write(data) == 20 and sink.data == bytes(data)
+        assert f.write(memoryview(data)[:3]) == 6 and len(sink.data) == 26
+
+
+def test_writelines():
+    sink = Sink()
+    Writer(sink, 0).writelines([b"a\n", b"b\n"])
+    assert sink.data == b"a\nb\n"
+
+
 def test_write_refuses_text():
-    raises(TypeError, Writer(Sink(), 0).write, "text")
+    for wrong in ("text", "", 5, None):
+        raises(TypeError, Writer(Sink(), 0).write, wrong)
 
 
 def test_write_times_out():

@@ -121,8 +121,8 @@ def test_closed_request_raises_oserror():
 
 
 def test_handler_must_be_callable():
-    e = raises(TypeError, TCPServer, free(), None)
-    assert "None" in str(e) and "callable" in str(e)
+    e = raises(TypeError, TCPServer, free(), "handler")
+    assert "handler" in str(e) and "callable" in str(e)
 
 
 def test_function_as_handler():
@@ -498,7 +498,7 @@ def test_shutdown_waits_for_the_loop():
         record = thread(server.serve_forever, 0.02)
         assert ask(address) == b"x\n"
         server.shutdown()
-        assert server._serving is None
+        assert server._se_serving is None
         wait_until(lambda record=record: record["done"])
     server.server_close()
 
@@ -553,6 +553,38 @@ def test_reply_is_not_lost_to_a_reset():
             with Client(address) as c:
                 c.send(b"first\n" + b"z" * size)
                 assert c.rest() == b"answer\n" * 100, size
+
+
+def test_a_few_unread_bytes_do_not_hold_up_the_server():
+    class Request:
+        """A connection with some bytes that nobody has read."""
+
+        def __init__(self, unread):
+            self.unread = unread
+            self.timeouts = []
+
+        def settimeout(self, seconds):
+            self.timeouts.append(seconds)
+
+        def recv(self, n):
+            if not self.unread:
+                raise OSError(errno.EAGAIN, "would block")
+            data, self.unread = self.unread[:n], self.unread[n:]
+            return data
+
+        def shutdown(self, how):
+            return
+
+        def close(self):
+            self.timeouts.append("closed")
+
+    with TCPServer(free(), Echo) as server:
+        for unread, timeouts in ((0, [0]), (4, [0]), (255, [0]), (1000, [0, 0.1])):
+            request = Request(b"z" * unread)
+            server.shutdown_request(request)
+            assert request.timeouts[: len(timeouts)] == timeouts
+            assert set(request.timeouts) == set(timeouts + ["closed"]), request.timeouts
+            assert not request.unread
 
 
 def test_draining_is_bounded():

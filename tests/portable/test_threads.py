@@ -113,7 +113,7 @@ def test_inline_handlers_have_a_timeout():
         def setup(self):
             self.connection = self.request
             StreamRequestHandler.setup(self)
-            seen.append(self.server._inline is self.request)
+            seen.append(self.server._se_inline is self.request)
 
         def handle(self):
             raises(OSError, self.rfile.readline)
@@ -213,7 +213,7 @@ def test_memory_error_while_registering_a_waiting_connection():
         first = Client(server.server_address)
         wait_until(lambda: server.stats["accepted"] == 1)
         second = Client(server.server_address)
-        wait_until(lambda: len(server._waiting) == 1)
+        wait_until(lambda: len(server._se_waiting) == 1)
         faults.append(MemoryError())
         third = Client(server.server_address)
         assert third.recv() == b"" and second.recv() == b""
