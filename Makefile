@@ -1,6 +1,7 @@
 # make run    the standard services, on MicroPython (PORT_BASE=7000, HOST=127.0.0.1)
 # make test   all tests; make test-all: the same with bigger numbers
 # make memory what importing and serving costs in heap, on the 32-bit MicroPython
+# make mpy    the library as boards load it, in build/board/lib
 # make clean  forget what was fetched and built
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PORT_BASE ?= 7000
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all memory clean
+.PHONY: run test test-all memory mpy clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -23,12 +24,16 @@ test-all: $(VENV)/ready
 memory: $(VENV)/ready
 	@$(IN_VENV) tools/memory.py
 
+mpy: $(VENV)/ready
+	@$(IN_VENV) tools/mpy.py build/board/lib
+
 $(VENV)/ready: tools/requirements.txt
 	@echo "Virtual environment in $(VENV)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing what the tests need"
-	@$(IN_VENV) -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt
+	@$(IN_VENV) -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt || \
+		{ echo "pip could not fetch them: check the network and try again"; exit 1; }
 	@touch $@
 
 clean:

@@ -17,6 +17,9 @@ import time
 
 import pytest
 
+# Started in a shell's background we would ignore it, and so would the programs under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -236,7 +239,7 @@ class PortableTest(pytest.Item):
 
     def runtest(self):
         target = find_target(self.target_name)
-        ports = [free_port() for _ in range(8)]
+        ports = [free_port() for _ in range(16)]
         program = Program(
             target.command([PORTABLE / "run.py", self.path, self.function_name, *ports]),
             target.environment(),

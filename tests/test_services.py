@@ -131,7 +131,7 @@ def test_taken_port_is_a_sentence(target):
         taken.listen()
         done = target.run(SERVE, "127.0.0.1", base)
     assert done.returncode == 1
-    assert done.stdout.startswith("TCP port %d is in use" % (base + PORTS["daytime"]))
+    assert done.stdout.startswith("TCP port %d of 127.0.0.1 is in use:" % (base + 13))
     assert len(done.stdout.splitlines()) == 1 and not done.stderr
 
 

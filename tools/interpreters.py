@@ -34,7 +34,7 @@ _SMOKE = "import sys; print(1 + 1, sys.implementation.name, *sys.implementation.
 _WAYS_OUT = (
     "name one in the environment variable MICROPYTHON (ports/unix of MicroPython's sources builds"
     " anywhere), or get one with Homebrew (brew install micropython) or from your distribution"
-    " (apt-get install micropython)"
+    " (Debian 13, Ubuntu: apt-get install micropython)"
 )
 
 

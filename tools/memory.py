@@ -49,8 +49,10 @@ def _command(interpreter, heap, program, *args):
     return [*interpreter.argv, "-X", "heapsize=%s" % heap, "-c", argv + program]
 
 
-def _environment(lib):
-    return dict(os.environ, MICROPYPATH="%s:.frozen" % lib)
+def _options(lib):
+    # Relative paths: they end up on the heap, and a clone elsewhere must not measure otherwise.
+    relative = os.path.relpath(lib, ROOT)
+    return {"cwd": ROOT, "env": dict(os.environ, MICROPYPATH=relative + ":.frozen")}
 
 
 def import_cost(interpreter, lib, *names, heap="64k"):
@@ -63,17 +65,22 @@ def import_cost(interpreter, lib, *names, heap="64k"):
         _command(interpreter, heap, _IMPORT, *names),
         capture_output=True,
         text=True,
-        env=_environment(lib),
+        **_options(lib),
     )
     return int(done.stdout) if done.returncode == 0 else None
 
 
 def smallest_heap(interpreter, lib, *names):
-    """Return the smallest heap, in kB, in which these names can be imported."""
-    kilobytes = 4
-    while import_cost(interpreter, lib, *names, heap="%dk" % kilobytes) is None:
+    """Return the size in kB from which on every heap is large enough to import these names.
+
+    A smaller one may do by chance, as the pieces of the heap happen to lie.
+    """
+    kilobytes = failed = 4
+    while kilobytes < failed + 12:
         kilobytes += 1
-    return kilobytes
+        if import_cost(interpreter, lib, *names, heap="%dk" % kilobytes) is None:
+            failed = kilobytes
+    return failed + 1
 
 
 def growth(interpreter, lib, connections, heap="32k", first=200):
@@ -86,7 +93,7 @@ def growth(interpreter, lib, connections, heap="32k", first=200):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = _command(interpreter, heap, _SERVE, port)
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(lib))
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, **_options(lib))
     try:
         assert server.stdout.readline() == b"ready\n", "the server did not start"
 

@@ -34,4 +34,4 @@ def compile_lib(into, board=False):
 
 
 if __name__ == "__main__":
-    print(compile_lib(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "mpy"))
+    print(compile_lib(sys.argv[1] if len(sys.argv) > 1 else "build/board/lib", board=True))

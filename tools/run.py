@@ -29,7 +29,7 @@ def port_base(text):
 def main():
     """Find a MicroPython, with a line per step, and let it serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="the address to serve on")
+    parser.add_argument("--host", default="127.0.0.1", help="an address of this machine")
     parser.add_argument("--port-base", type=port_base, default=7000, help="echo is at N + 7, ...")
     options = parser.parse_args()
     try:
@@ -37,7 +37,12 @@ def main():
     except interpreters.Unavailable as e:
         sys.exit("MicroPython is missing: %s" % e)
     print("MicroPython %s: %s" % (found.version, found.note), flush=True)
-    command = [*found.argv, ROOT / "tools" / "serve.py", options.host, options.port_base]
+    command = [
+        *found.argv,
+        ROOT / "tools" / "serve.py",
+        options.host or "0.0.0.0",
+        options.port_base,
+    ]
     environment = dict(os.environ, MICROPYPATH="%s:.frozen" % (ROOT / "lib"))
     server = subprocess.Popen([str(part) for part in command], env=environment)
     # Ctrl-C reaches both of us: MicroPython ends, and we say so.
@@ -51,4 +56,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")

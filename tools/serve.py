@@ -52,9 +52,11 @@ def open_servers(host, base):
             try:
                 server = kind((host, base + port), handler)
             except OSError as e:
-                fault = "is in use" if e.errno == errno.EADDRINUSE else "cannot be used (%s)" % e
-                text = "%s port %d %s: stop what uses it, or choose others, make run PORT_BASE=..."
-                print(text % (protocol, base + port, fault))
+                cure = "choose another with make run HOST=..."
+                if e.errno in (errno.EADDRINUSE, errno.EACCES):
+                    cure = "choose others with make run PORT_BASE=..."
+                fault = "is in use" if e.errno == errno.EADDRINUSE else "fails, %s" % e.args[-1]
+                print("%s port %d of %s %s: %s" % (protocol, base + port, host, fault, cure))
                 sys.exit(1)
             server.name = name
             servers.append(server)
@@ -63,6 +65,12 @@ def open_servers(host, base):
 
 def main(host, base, clock=None):
     """Serve until Ctrl-C."""
+    if sys.implementation.name == "micropython":
+        # Ctrl-C is to end the process then and there. The unix port would raise KeyboardInterrupt
+        # in whichever thread the signal hits, and hang if that was just starting another one.
+        import micropython
+
+        micropython.kbd_intr(-1)
     if clock is not None:
         services.clock.set(clock)
     servers = open_servers(host, base)
@@ -72,12 +80,6 @@ def main(host, base, clock=None):
         print("%-8s %-8s %-16s %s" % (name, protocols, address, command.format(host, base + port)))
     for server in servers:
         _thread.start_new_thread(server.serve_forever, ())
-    if sys.implementation.name == "micropython":
-        # Ctrl-C is to end the process then and there. The unix port would raise KeyboardInterrupt
-        # in whichever thread the signal hits, and hang if that was just starting another one.
-        import micropython
-
-        micropython.kbd_intr(-1)
     print("Serving on %s; Ctrl-C stops." % sys.version.split(";")[-1].strip())
     try:
         while True:

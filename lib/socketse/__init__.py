@@ -9,7 +9,7 @@ MicroPython, which does not ask ``__getattr__`` for it.
 __version__ = "0.1.0"
 
 # Rooms and their public names in one string: a dict costs a board 1.3 kB more.
-_ROOMS = """port: host: limits: options: allow: services:
+_ROOMS = """port: host: workers: limits: options: allow: services:
 handler:BaseRequestHandler,StreamRequestHandler
 server:BaseServer,TCPServer
 udp:DatagramRequestHandler,UDPServer

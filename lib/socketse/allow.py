@@ -15,25 +15,33 @@ def allowed(host, patterns):
     """
     if isinstance(patterns, str):
         raise ValueError("allow is a list of patterns, not the string %r" % patterns)
-    host = host.lower()
-    if host.startswith("::ffff:") and "." in host:
-        host = host[7:]
+    host = _plain(host)
     for pattern in patterns:
         matches = _in_network if "/" in pattern else _matches
-        if matches(host, pattern.lower()):
+        if matches(host, _plain(pattern)):
             return True
     return False
 
 
+def _plain(text):
+    text = text.lower()
+    return text[7:] if text.startswith("::ffff:") and "." in text else text
+
+
 def _matches(host, pattern):
-    expression = ""
+    expression = "^"
     for c in pattern:
-        if c not in "0123456789abcdef.:*?[]!-":
+        if c not in "0123456789abcdef.:*?[]!-" or c == "!" and expression[-1] != "[":
             raise ValueError("allow takes numeric addresses and patterns, not %r" % pattern)
         expression += {".": "\\.", "*": ".*", "?": ".", "!": "^"}.get(c, c)
-    if pattern.count("[") != pattern.count("]"):
-        raise ValueError("allow: a bracket is open in %r" % pattern)
-    return re.match("^" + expression + "$", host) is not None
+    try:
+        if "*" not in pattern and ":" not in pattern and pattern.count(".") != 3:
+            raise ValueError
+        if "[]" in pattern or "[!]" in pattern or pattern.count("[") != pattern.count("]"):
+            raise ValueError
+        return re.match(expression + "$", host) is not None
+    except Exception:  # CPython's re.error is no ValueError
+        raise ValueError("allow: no address matches %r" % pattern)
 
 
 def _in_network(host, pattern):

@@ -89,8 +89,9 @@ class StreamRequestHandler(BaseRequestHandler):
         self.wfile.close()
         self.rfile.close()
         if port.open_files is None:
-            self._se_count("bytes_in", self.rfile.count)
-            self._se_count("bytes_out", self.wfile.count)
+            # A user may have put files of his own in their place.
+            self._se_count("bytes_in", getattr(self.rfile, "count", 0))
+            self._se_count("bytes_out", getattr(self.wfile, "count", 0))
 
 
 class Reader(io.IOBase):

@@ -100,7 +100,9 @@ class Poller:
         else:
             timeout = None if ms < 0 else ms / 1000
             ready = [(fd, 1) for fd in select.select(list(self._objects), [], [], timeout)[0]]
-        return [(self._objects[fd], event) for fd, event in ready]
+        # Another thread may have unregistered some of them meanwhile.
+        objects = self._objects.copy()
+        return [(objects[fd], event) for fd, event in ready if fd in objects]
 
 
 def wait_limit(server):

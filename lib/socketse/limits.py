@@ -26,9 +26,10 @@ if not port.thread:
 STACK_SIZE = {"rp2": 8192, "esp32": 8192}.get(_P, 0)
 
 # Connections that may wait for a thread.
-# rp2: lwIP has 5 TCP connections in all. esp32: 10 sockets in all, listeners included.
+# One must be left for the newcomer that makes the oldest go. rp2: lwIP has 5 TCP connections
+# in all, one is the thread's. esp32: 10 sockets in all, 4 are the threads', one the listener's.
 # Else half of the usual 1024 descriptors of a process.
-MAX_WAITING = {"rp2": 4, "esp32": 8, "esp8266": 4}.get(_P, 512)
+MAX_WAITING = {"rp2": 3, "esp32": 4, "esp8266": 3}.get(_P, 512)
 
 # Bytes of a datagram: on MicroPython what an Ethernet frame carries, because recvfrom
 # allocates them each time; on CPython as in its socketserver.

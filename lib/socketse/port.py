@@ -59,15 +59,15 @@ else:
         OSError for a host that does not resolve and for an address in use.
         """
         try:
-            if not isinstance(address, str) and not 0 < address[1] < 65536:
+            if family != 1 and not 0 < address[1] < 65536:  # 1: AF_UNIX, where there is one
                 raise ValueError
-            address = resolve(address, family, type)
-            sock.bind(address)
+            found = resolve(address, family, type)
+            sock.bind(found)
         except Exception as e:
             from .trouble import bind_error
 
             raise bind_error(e, address, family)
-        return address
+        return found
 
     # register(sock, 1), unregister(sock), poll(ms) -> [(sock, event)]. A poller whose register
     # raised MemoryError must not be used again: poll would crash the interpreter.

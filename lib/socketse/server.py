@@ -28,7 +28,8 @@ _left: tuple = ()
 def _mark_left(server, value):
     global _left
     others = [other for other in _left if other is not server]
-    _left = tuple(others + [server] if value else others)
+    # The last eight: one that nobody cares for must not stay for ever.
+    _left = tuple((others + [server])[-8:] if value else others)
 
 
 def _wait(poller, timeout):
@@ -47,7 +48,8 @@ class BaseServer:
     timeout = None  # seconds that handle_request waits; None: for ever
     allow: "list | tuple | None" = None  # patterns, see allow.py, of who may connect; None: all
     # ThreadingMixIn's: MicroPython has no cooperative super().
-    _se_prepare = _se_join = _se_is_own_thread = None  # type: Any
+    _se_prepare = _se_evict = _se_join = _se_is_own_thread = None  # type: Any
+    socket: "Any"
     get_request: "Any"  # a subclass's: returns (request, client_address)
 
     def __init__(self, server_address, RequestHandlerClass):
@@ -63,8 +65,9 @@ class BaseServer:
         # All attributes and keys at once: without a GIL a thread must not look into an object
         # while another one makes it grow.
         self.last_error: Any = None  # the exception, while handle_error runs
-        self._se_serving: Any = None  # the thread in serve_forever
+        self._se_serving: Any = None  # [the thread in serve_forever]
         self._se_poller: Any = None  # that of serve_forever, while it runs
+        self._se_refused: Any = None  # the last one: there is no reply that could be lost
         self._se_stop = False
         if self._se_prepare:
             self._se_prepare()
@@ -95,16 +98,20 @@ class BaseServer:
         """
         if self._se_serving is not None:
             raise RuntimeError("serve_forever runs already")
-        self._se_serving = port.get_ident()
+        self._se_serving = [port.get_ident()]  # a list: no two loops have the same
         try:
             if not self._se_stop:
                 self._se_poller = self._se_new_poller()
             while not self._se_stop:
-                ready = self._se_ready(poll_interval)
-                if not self._se_stop:
-                    if ready:
-                        self._handle_request_noblock()
-                    self.service_actions()
+                try:
+                    ready = self._se_ready(poll_interval)
+                    if not self._se_stop:
+                        if ready:
+                            self._handle_request_noblock()
+                        self.service_actions()
+                except MemoryError:
+                    self._se_count("out_of_memory")
+                    port.collect()
         except BaseException:
             _mark_left(self, True)
             raise
@@ -119,11 +126,12 @@ class BaseServer:
         threads of handlers it returns at once. Called before serve_forever, it
         makes that return at once.
         """
+        loop = self._se_serving
         self._se_stop = True
         ident = port.get_ident()
         if self._se_is_own_thread and self._se_is_own_thread(ident):
             return
-        while self._se_serving not in (None, ident):
+        while loop and loop[0] != ident and self._se_serving is loop:
             port.sleep_ms(5)
 
     def service_actions(self):
@@ -133,7 +141,7 @@ class BaseServer:
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
             timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
-            if _wait(self._se_new_poller(), timeout):
+            if _wait(BaseServer._se_new_poller(self), timeout):
                 self._handle_request_noblock()
             else:
                 self.handle_timeout()
@@ -144,7 +152,8 @@ class BaseServer:
     def _se_new_poller(self):
         _mark_left(self, False)
         poller = port.Poller()
-        poller.register(getattr(self, "socket", self), 1)
+        # CPython's watches the server, by its fileno().
+        poller.register(self.socket if port.PLATFORM else self, 1)
         return poller
 
     def _se_ready(self, timeout):
@@ -161,6 +170,8 @@ class BaseServer:
                 return  # the client was gone before it was asked for
             else:
                 self._se_count("errors")
+                if self._se_evict:
+                    self._se_evict(1)
             port.sleep_ms(_ACCEPT_PAUSE_MS)
             return
         self._se_count("accepted")
@@ -169,6 +180,7 @@ class BaseServer:
                 self.process_request(request, client_address)
             else:
                 self._se_count("refused")
+                self._se_refused = request
                 self.shutdown_request(request)
         except Exception as e:
             try:
@@ -328,7 +340,7 @@ class TCPServer(BaseServer):
             if port.half_close is not None:
                 port.half_close(request)
             request.settimeout(0)
-            left = _DRAIN_BYTES
+            left = 0 if request is self._se_refused else _DRAIN_BYTES
             deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)
             while left > 0 and port.ticks_diff(deadline, port.ticks_ms()) > 0:
                 got = len(request.recv(256))
@@ -337,7 +349,7 @@ class TCPServer(BaseServer):
                 # It was in the middle of sending: the rest gets a little time.
                 request.settimeout(0.1)  # esp32: the shortest that it knows
                 left -= got
-        except (OSError, AttributeError, MemoryError):
+        except Exception:  # a tuple of three would need memory, which may be what is missing
             # Nothing there, a reset, or no socket: closing is all that is left.
             left = 0
         self.close_request(request)

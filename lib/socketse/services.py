@@ -127,7 +127,10 @@ class Service(StreamRequestHandler):
 
     def quiet(self):
         """Return True if the datagram's sender must get no answer."""
-        return isinstance(self.client_address, tuple) and self.client_address[1] in QUIET_PORTS
+        if not isinstance(self.client_address, tuple):
+            return False
+        own = getattr(self.server, "server_address", (None, None))[1]
+        return self.client_address[1] == own or self.client_address[1] in QUIET_PORTS
 
     def finish(self):
         """Close the files, for a stream."""
@@ -230,8 +233,8 @@ class SNTPHandler(Service):
     reference_id = b"\x7f\x7f\x01\x01"  # 127.127.1.1: "my own clock"
 
     def quiet(self):
-        """Return True for the ports of the other services: NTP servers ask from port 123."""
-        return Service.quiet(self) and self.client_address[1] != 123
+        """Return False: what is no client's question is dropped anyway, as an answer is."""
+        return False
 
     def answer(self, data):
         """Return the answer to a client's request of mode 3, None to anything else."""

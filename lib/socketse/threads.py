@@ -2,91 +2,23 @@
 
 from socket import SOCK_STREAM
 
-from .server import TCPServer  # first: the largest compiles best into a whole heap
+from .server import TCPServer, _wait  # first: the largest compiles best into a whole heap
 
 # isort: split
-from . import limits, port
+from . import limits, port, workers
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-_HANDLER_SECONDS = 10  # how long one wait of a handler may hold up the serving thread
 _LOOK_SECONDS = 0.05  # how often the loop looks for a free thread while a client waits for one
-
-
-class _NoLock:
-    """A lock where there are no threads."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        return None
-
-
-_new_lock = port.thread.allocate_lock if port.thread else _NoLock
-
-
-class _Thread:
-    """A started thread that runs target(*args), with what we need of threading.Thread.
-
-    Raises OSError or MemoryError if the port cannot start one more.
-    """
-
-    _run_args: "Any"  # (target, args); None: it has ended
-
-    def __init__(self, target, args, stack_size, daemon):
-        self._run_args = target, args
-        self.ident = None
-        if port.PLATFORM == "rp2":
-            port.collect()  # rp2: a MemoryError while it starts loses the core until reset
-        old = port.thread.stack_size(stack_size) if stack_size else 0
-        try:
-            self._start(20 if port.PLATFORM == "rp2" else 1)
-        finally:
-            if stack_size:
-                port.thread.stack_size(old)
-
-    def _start(self, tries):
-        while True:
-            try:
-                port.thread.start_new_thread(self._run, ())
-                return
-            except OSError:
-                # rp2: the core is free only a little after its last thread has done its work.
-                tries -= 1
-                if not tries:
-                    raise
-                port.sleep_ms(1)
-
-    def _run(self):
-        try:
-            try:
-                self.ident = port.get_ident()
-            except MemoryError:  # an address on 32-bit ports, and no small int
-                port.collect()
-            target, args = self._run_args
-            target(args[0], args[1])  # with a star it would need memory
-        finally:
-            self._run_args = None
-
-    def is_alive(self):
-        return self._run_args is not None
-
-    def join(self):
-        while self._run_args is not None:
-            port.sleep_ms(5)
-
-
-_start_thread = _Thread if port.Thread is None else port.Thread
 
 
 class ThreadingMixIn:
     """Handles each request in a new thread, as in CPython.
 
     With no free thread a new connection waits until it speaks or a thread is
-    free. One that speaks earlier is handled in the serving thread, where every wait
-    for it ends after 10 s. Where no thread can be started at all, so is every
+    free. One that speaks earlier is handled in the serving thread, for at most
+    10 s in all. Where no thread can be started at all, so is every
     request; with a handler whose client_speaks_first is True, not before that.
     """
 
@@ -95,8 +27,8 @@ class ThreadingMixIn:
     max_threads = limits.MAX_THREADS  # at once; None: as many as the system allows, 0: none
     stack_size = limits.STACK_SIZE  # bytes of stack for each; 0: the port's default
     # Held for a few lines at a time, hence one for all servers: unix and rp2 have no GIL.
-    _se_lock = _new_lock()
-    _se_telling = _new_lock()  # last_error belongs to one handle_error at a time
+    _se_lock = workers.new_lock()
+    _se_telling = workers.new_lock()  # last_error belongs to one handle_error at a time
     # From the server that it is mixed into.
     RequestHandlerClass: "Any"
     socket: "Any"
@@ -119,6 +51,9 @@ class ThreadingMixIn:
         self._threads = ()  # those that run, and some that have ended
         # (request, client_address, whether any thread will do), the oldest first
         self._se_waiting = ()
+        if getattr(self.RequestHandlerClass, "disable_nagle_algorithm", False):
+            # Now, and not in several threads at once: they would see it half made.
+            from . import options  # noqa: F401
 
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
@@ -145,7 +80,7 @@ class ThreadingMixIn:
         except Exception as e:
             self._se_report(request, client_address, e)
         except KeyboardInterrupt:
-            if port.get_ident() == self._se_serving:
+            if self._se_is_serving():
                 raise
             self._se_interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
         finally:
@@ -162,7 +97,7 @@ class ThreadingMixIn:
                 return None
             try:
                 threads = threads + [None]  # the place is there before the thread needs it
-                threads[-1] = _start_thread(
+                threads[-1] = workers.start_thread(
                     self.process_request_thread,
                     (request, client_address),
                     self.stack_size,
@@ -174,10 +109,10 @@ class ThreadingMixIn:
         return True
 
     def _se_handle_inline(self, request, client_address):
-        self._se_inline = request  # StreamRequestHandler keeps its timeout below ours then
+        if hasattr(request, "settimeout"):
+            # StreamRequestHandler knows it by _se_inline, and keeps its timeout below ours.
+            request = self._se_inline = workers.Bounded(request)
         try:
-            if hasattr(request, "settimeout"):
-                request.settimeout(_HANDLER_SECONDS)
             self.process_request_thread(request, client_address)
         except SystemExit:
             return  # it ends a thread in silence, and this stands for one
@@ -193,15 +128,18 @@ class ThreadingMixIn:
             waiting = list(self._se_waiting) + [(request, client_address, any_thread)]
             self._se_poller.register(request, 1)
             self._se_waiting = waiting
-        except MemoryError:
-            self._se_poller = None  # after a register that failed it would crash the interpreter
-            self._se_evict(len(self._se_waiting))
-            self._se_poller = self._se_new_poller()
-            raise
+        except Exception as e:
+            # After a register that failed a poller would crash the interpreter: _se_ready makes
+            # a new one.
+            self._se_poller = None
+            if isinstance(e, MemoryError):
+                self._se_evict(len(self._se_waiting))
+                raise
+            self._se_handle_inline(request, client_address)  # it cannot be polled
 
     def _se_evict(self, n):
         """Close the n connections that have waited longest."""
-        for _ in range(n):
+        for _ in range(min(n, len(self._se_waiting))):
             self._se_count("evicted")
             self.close_request(self._se_stop_waiting(0)[0])
 
@@ -221,15 +159,15 @@ class ThreadingMixIn:
         if self._se_interrupted:
             self._se_interrupted = False
             raise KeyboardInterrupt
+        if self._se_poller is None:
+            self._se_poller = self._se_new_poller()
         self._se_use_free_threads()
         if self._se_waiting:
-            timeout = min(timeout, _LOOK_SECONDS)
+            timeout = _LOOK_SECONDS if timeout is None else min(timeout, _LOOK_SECONDS)
         listener = False
-        for ready in self._se_poller.poll(int(timeout * 1000)):
-            if ready[0] is self.socket:
+        for ready in _wait(self._se_poller, timeout):
+            if not self._se_spoke(ready[0]):
                 listener = True
-            else:
-                self._se_spoke(ready[0])
         return listener
 
     def _se_use_free_threads(self):
@@ -244,24 +182,32 @@ class ThreadingMixIn:
                 return
 
     def _se_spoke(self, request):
+        """Handle a connection that has spoken. Return False if it does not wait: the listener."""
         for i, entry in enumerate(self._se_waiting):
             if entry[0] is request:
                 self._se_stop_waiting(i)
                 if not self._se_start(request, entry[1]):
                     self._se_handle_inline(request, entry[1])
-                return
+                return True
+        return False
+
+    def _se_is_serving(self):
+        """Return True in the thread of serve_forever."""
+        loop = self._se_serving
+        return loop is not None and loop[0] == port.get_ident()
 
     def _se_is_own_thread(self, ident):
         with self._se_lock:
-            return ident == self._se_serving or ident in [t.ident for t in self._threads]
+            return ident in [t.ident for t in self._threads if t.is_alive()]
 
     def _se_join(self):
+        while self._se_serving and not self._se_is_serving():
+            port.sleep_ms(5)  # the loop is about to end, and may be looking at who waits
         while self._se_waiting:
             self.close_request(self._se_stop_waiting(0)[0])
         if self.block_on_close and not self.daemon_threads:
-            own = port.get_ident()
-            for thread in self._threads:
-                if thread.ident != own:
+            if not self._se_is_own_thread(port.get_ident()):  # two would wait for each other
+                for thread in self._threads:
                     thread.join()
 
     # What threads share is written under the lock.

@@ -24,29 +24,28 @@ def bind_error(error, address, family):
     if family == limits.AF_UNIX:
         if not isinstance(address, str):
             return TypeError("server_address is the path of a Unix socket, not %r" % (address,))
-        return OSError(error.args[0], "%s: %r" % (_name(error), address))
-    if (
-        not isinstance(address, (tuple, list))
-        or len(address) < 2
-        or not isinstance(address[0], str)
-        or not isinstance(address[1], int)
-    ):
+    elif not isinstance(address, (tuple, list)) or len(address) < 2:
         return TypeError("server_address is (host, port), not %r" % (address,))
-    if address[1] == 0:
+    elif not isinstance(address[0], str) or not isinstance(address[1], int):
+        return TypeError("server_address is (str, int), not %r" % (address,))
+    elif address[1] == 0:
         return ValueError("port 0: MicroPython cannot tell which port it got; name one")
-    if not 0 < address[1] < 65536:
+    elif not 0 < address[1] < 65536:
         return OverflowError("port must be 1 to 65535, not %d" % address[1])
     if not isinstance(error, OSError):
         return error
-    if not isinstance(error.errno, int) or error.errno < 0:
+    number = error.errno
+    if not isinstance(number, int) or number < 0:
         return OSError(errno.EHOSTUNREACH, "host %r does not resolve: %s" % (address[0], error))
-    return OSError(error.errno, "%s: %r" % (_name(error), address))
-
-
-def _name(error):
-    if error.errno == errno.EADDRINUSE:
-        return "EADDRINUSE, another server has this address"
-    return errno.errorcode.get(error.errno, "cannot bind")
+    if number == errno.EADDRINUSE:
+        fault = "another server has this address"
+        if family == limits.AF_UNIX:
+            fault += ", or left its file there: remove that"
+    elif number in (99, 125):  # EADDRNOTAVAIL, of which MicroPython has no name
+        fault = "this machine does not have this address"
+    else:
+        fault = error.args[1] if len(error.args) > 1 else "cannot bind"
+    return OSError(number, "%s: %r" % (fault, address))
 
 
 def make_way(left, server):
@@ -68,9 +67,14 @@ def _unlink(path):
 
 
 def _overlap(old, new):
-    if old.address_family != new.address_family or old.socket_type != new.socket_type:
+    family = getattr(old, "address_family", None)  # None: a BaseServer without a socket
+    if family != new.address_family or old.socket_type != new.socket_type:
         return False
     a, b = old.server_address, new.server_address
     if new.address_family == limits.AF_UNIX:
         return a == b
-    return a[1] == b[1] and (a[0] == b[0] or a[0] in _WILD or b[0] in _WILD)
+    if a[1] != b[1]:
+        return False
+    # A name may stand for any address.
+    name = not b[0][:1].isdigit() and ":" not in b[0]
+    return name or a[0] == b[0] or a[0] in _WILD or b[0] in _WILD

@@ -51,8 +51,14 @@ class UDPServer(TCPServer):
         if self._se_poller:
             self._se_poller.unregister(self.socket)
         self.socket.close()
-        self.socket = port.Socket(self.address_family, self.socket_type)
-        self.server_bind()
+        while not self._se_stop:
+            self.socket = port.Socket(self.address_family, self.socket_type)
+            try:
+                self.server_bind()
+                break
+            except OSError:
+                self.socket.close()
+                port.sleep_ms(100)  # nothing can be served before that has worked
         if self._se_poller:
             self._se_poller.register(self.socket, 1)
 

@@ -40,17 +40,25 @@ class Socket(io.IOBase):
     """A socket of the unix port with the interface of the boards' sockets."""
 
     def __init__(self, family=socket.AF_INET, type=socket.SOCK_STREAM, native=None):
-        self._native = native = native or socket.socket(family, type)
+        self._native = native or socket.socket(family, type)
         self.family = family
         self.type = type
-        # The two that every request uses go straight to the native methods.
-        self.recv = native.recv
-        self.send = native.send
 
     def __getattr__(self, name):
         if name == "_native":
             raise OSError(EBADF, "the socket is closed")
         return getattr(self._native, name)  # listen, setsockopt, settimeout, read, readline ...
+
+    # By self._native each time: before 1.27 a closed native socket still has its old number,
+    # which by then may be a stranger's.
+
+    def recv(self, *args):
+        """Return what has come, as the native socket does."""
+        return self._native.recv(*args)
+
+    def send(self, data):
+        """Send some of data, as the native socket does."""
+        return self._native.send(data)
 
     def ioctl(self, *args):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
@@ -73,7 +81,7 @@ class Socket(io.IOBase):
         native, buf = self._native.accept()
         try:
             return Socket(self.family, self.type, native), unpack(buf)
-        except MemoryError:
+        except Exception:
             native.close()  # nothing else would: the port's sockets have no finaliser
             raise
 
@@ -96,7 +104,7 @@ class Socket(io.IOBase):
         """Close the socket; again: nothing happens (before 1.27 the port closes a stranger's)."""
         try:
             native = self._native
-            del self._native, self.recv, self.send
+            del self._native
         except (OSError, AttributeError):
             return  # closed before, perhaps by another thread a moment ago
         native.close()

@@ -21,6 +21,7 @@ def test_addresses_and_globs():
         ("fe80::1", "fe80::*", True),
         ("FE80::1", "fe80::1", True),
         ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("10.0.0.1", "::ffff:10.0.0.1", True),
     ):
         assert allowed(host, (pattern,)) is expected, (host, pattern)
 
@@ -55,8 +56,14 @@ def test_patterns_that_cannot_match_raise():
         "10.0.0/8",
         "10.0.0.0/x",
         "[",
+        "[]",
+        "][",
         "300.1.1.1/8",
         "a b",
+        "",
+        "192.168.1",
+        "!10.0.0.*",
+        "1.2.3.4.5",
     ):
         e = raises(ValueError, allowed, "10.0.0.1", (pattern,))
         assert pattern in str(e), e

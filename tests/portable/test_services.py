@@ -152,15 +152,20 @@ def test_sntp_answers_clients_only():
 
 
 def test_services_do_not_answer_each_other():
-    def answers(handler, number):
+    class Server:
+        server_address = ("10.0.0.2", 4007)
+
+    def answers(handler, number, data=b"x"):
         sock = Sock()
-        handler((query(), sock), ("10.0.0.1", number), None)
+        handler((data, sock), ("10.0.0.1", number), Server)
         return len(sock.sent)
 
-    for number in (7, 9, 13, 17, 19, 37, 123):
+    for number in (7, 9, 13, 17, 19, 37, 123, 4007):
         assert answers(services.EchoHandler, number) == 0, number
-        # NTP servers ask from port 123.
-        assert answers(services.SNTPHandler, number) == (number == 123), number
+        assert answers(services.SNTPHandler, number) == 0, number
+        # NTP servers ask from port 123, and an answer of ours is no question.
+        assert answers(services.SNTPHandler, number, query()) == 1
+        assert answers(services.SNTPHandler, number, query(0x24)) == 0
     assert answers(services.EchoHandler, 50000) == 1
     services.QUIET_PORTS.add(50000)
     assert answers(services.EchoHandler, 50000) == 0

@@ -139,7 +139,7 @@ def test_function_as_handler():
 def test_bad_addresses_raise_at_once():
     for bad in ((HOST, 70000), (HOST, -1)):
         raises(OverflowError, TCPServer, bad, Echo)
-    for bad in ("localhost", (HOST,), (HOST, "80"), None, 80):
+    for bad in ("localhost", "127.0.0.1:80", (HOST,), (HOST, "80"), None, 80):
         raises(TypeError, TCPServer, bad, Echo)
     e = raises(OSError, TCPServer, ("no.such.host.invalid", free()[1]), Echo)
     assert "no.such.host.invalid" in str(e), e
@@ -202,6 +202,54 @@ def test_second_run_after_an_exception_left_handle_request():
         assert c.recv() == b""
     with serving(TCPServer(address, Echo)):
         assert ask(address) == b"x\n"
+
+
+def test_second_run_by_name():
+    address = free()
+
+    class Interrupted(TCPServer):
+        def service_actions(self):
+            raise Stop
+
+    raises(Stop, Interrupted(("localhost", address[1]), Echo).serve_forever, 0.01)
+    with serving(TCPServer(("localhost", address[1]), Echo)):
+        assert ask(address) == b"x\n"
+
+
+def test_left_servers_without_a_socket_are_nobodys_concern():
+    class Odd(socketse.BaseServer):
+        def __init__(self):
+            socketse.BaseServer.__init__(self, "nowhere", Echo)
+            self.socket = TCPServer(free(), Echo)
+
+        def fileno(self):
+            return self.socket.fileno()
+
+        def service_actions(self):
+            raise Stop
+
+    odd = Odd()
+    if MICROPYTHON:
+        odd.socket = odd.socket.socket  # MicroPython polls a server's socket
+    raises(Stop, odd.serve_forever, 0.01)
+    address = free()
+    with serving(TCPServer(address, Echo)):
+        assert ask(address) == b"x\n"
+
+
+def test_servers_left_behind_do_not_pile_up():
+    from socketse import server
+
+    class Interrupted(TCPServer):
+        def service_actions(self):
+            raise Stop
+
+    for _ in range(12):
+        raises(Stop, Interrupted(free(), Echo).serve_forever, 0)
+    assert len(server._left) == 8
+    for left in server._left:
+        left.server_close()
+    assert server._left == ()
 
 
 def test_server_that_serves_again_is_not_replaced():
@@ -611,6 +659,72 @@ def test_draining_is_bounded():
             c.send(b"x")
             assert c.recv() == b""
         stop.append(1)
+
+
+def test_refused_clients_are_not_drained():
+    class Server(TCPServer):
+        allow = ["10.0.0.1"]
+
+    class Request:
+        received = 0
+
+        def settimeout(self, seconds):
+            return
+
+        def recv(self, n):
+            Request.received += 1
+            return b"z" * n
+
+        def shutdown(self, how):
+            return
+
+        def close(self):
+            return
+
+    with Server(free(), Echo) as server:
+        server.get_request = lambda: (Request(), ("127.0.0.1", 5000))
+        server._handle_request_noblock()
+    assert server.stats["refused"] == 1 and Request.received == 0
+
+
+def test_closing_survives_a_full_heap():
+    class Request:
+        closed = False
+
+        def settimeout(self, seconds):
+            raise MemoryError
+
+        def close(self):
+            self.closed = True
+
+    with TCPServer(free(), Echo) as server:
+        request = Request()
+        server.shutdown_request(request)
+    assert request.closed
+
+
+def test_reply_does_not_reach_a_stranger():
+    # Before 1.27 a closed socket of the unix port keeps its number, which the next one gets.
+    address = free()
+
+    class Handler(StreamRequestHandler):
+        wbufsize = -1
+
+        def handle(self):
+            if self.rfile.readline() == b"secret\n":
+                self.wfile.write(b"SECRET\n")
+                self.request.close()
+                others.append(Client(address))
+
+    others = []
+    with serving(TCPServer(address, Handler)):
+        with Client(address) as c:
+            c.send(b"secret\n")
+            c.rest()
+        wait_until(lambda: others)
+        others[0].send(b"quiet\n")
+        assert others[0].rest() == b""
+        others[0].close()
 
 
 def test_active_counts_handlers():

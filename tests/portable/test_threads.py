@@ -1,5 +1,6 @@
 """ThreadingMixIn: threads where there are some, and connections that wait where there are none."""
 
+import errno
 import time
 
 from socketse import (
@@ -10,9 +11,10 @@ from socketse import (
     ThreadingTCPServer,
     ThreadingUDPServer,
     limits,
-    threads,
+    port,
+    workers,
 )
-from support import Client, ask, free, raises, serving, thread, wait_until
+from support import Client, ask, free, quiet, raises, serving, thread, wait_until
 
 
 class Echo(StreamRequestHandler):
@@ -104,32 +106,73 @@ def test_without_threads_the_server_speaks_first():
             assert c.rest() == b"hello"
 
 
-def test_inline_handlers_have_a_timeout():
-    seen = []
+def test_inline_handlers_have_ten_seconds_in_all():
+    class Dripping:
+        """A client that sends a byte a second, on a clock that the test turns."""
 
+        def __init__(self):
+            self.timeouts = []
+            self.closed = False
+
+        def settimeout(self, seconds):
+            self.timeouts.append(seconds)
+
+        def recv(self, n):
+            clock[0] = port.ticks_add(clock[0], 1000)
+            return b"x"
+
+        def send(self, data):
+            clock[0] = port.ticks_add(clock[0], 1000)
+            return len(data)
+
+        sendall = send
+
+        def close(self):
+            self.closed = True
+
+    clock = [port.ticks_add(0, -4000)]  # MicroPython's ticks wrap on the way
+    port.ticks_ms = lambda: clock[0]
+
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.request.settimeout(3)
+            self.request.send(b"hello")
+            self.request.sendall(b"hello")
+            for _ in range(100):
+                got.append(self.request.recv(1))
+
+    got = []
+    told = []
+    server = server_with(0, Handler, handle_error=lambda self, *args: told.append(self.last_error))
+    sock = Dripping()
+    with server:
+        server.process_request(sock, ("127.0.0.1", 5000))
+    assert len(got) == 8 and len(told) == 1 and told[0].errno == errno.ETIMEDOUT, (got, told)
+    assert sock.closed and server.stats["timed_out"] == 1
+    assert max(sock.timeouts[2:]) <= 3, sock.timeouts
+
+
+def test_inline_handlers_timeout_is_bounded():
     class Handler(StreamRequestHandler):
         timeout = None
 
-        def setup(self):
-            self.connection = self.request
-            StreamRequestHandler.setup(self)
-            seen.append(self.server._se_inline is self.request)
-
         def handle(self):
-            raises(OSError, self.rfile.readline)
+            seen.append(raises(OSError, self.rfile.readline))
             self.wfile.write(b"too late")
 
-    old = threads._HANDLER_SECONDS
-    assert old == 10
-    import socketse.handler
+    seen = []
+    inner, workers.Bounded.settimeout = workers.Bounded.settimeout, None
 
-    if not hasattr(socketse.handler, "_INLINE_SECONDS"):  # a constant of MicroPython's compiler
-        return
-    socketse.handler._INLINE_SECONDS = 0.1
+    def hasty(self, seconds):
+        asked.append(seconds)
+        inner(self, 0.1)
+
+    asked = []
+    workers.Bounded.settimeout = hasty
     with serving(server_with(0, Handler)) as server:
         with Client(server.server_address) as c:
             assert c.rest() == b"too late"
-    assert seen == [True]
+    assert 10 in asked and len(seen) == 1
 
 
 def test_thread_that_cannot_be_started_is_replaced_by_the_loop():
@@ -137,7 +180,7 @@ def test_thread_that_cannot_be_started_is_replaced_by_the_loop():
         raise faults.pop(0)
 
     faults = [OSError("core1 in use"), MemoryError(), RuntimeError("can't start new thread")]
-    start, threads._start_thread = threads._start_thread, refuse
+    start, workers.start_thread = workers.start_thread, refuse
     with serving(server_with(None)) as server:
         for left in (2, 1, 0):
             with Client(server.server_address) as c:
@@ -146,7 +189,7 @@ def test_thread_that_cannot_be_started_is_replaced_by_the_loop():
                 c.send(b"x\n")
                 assert c.line() == b"x\n"
                 del faults[left:]
-        threads._start_thread = start
+        workers.start_thread = start
         with Client(server.server_address) as c:
             c.send(b"x\n")
             assert c.line() == b"x\n"
@@ -395,6 +438,159 @@ def test_handle_request_with_threads():
                 record = thread(server.handle_request)
                 assert c.line() == b"x\n"
             wait_until(lambda record=record: record["done"])
+
+
+def test_request_that_cannot_be_polled_is_handled_inline():
+    # On MicroPython a poller whose register failed would crash the interpreter.
+    class Wrapped:
+        def __init__(self, sock):
+            self.sock = sock
+
+        def recv(self, n):
+            return self.sock.recv(n)
+
+        def sendall(self, data):
+            self.sock.send(data)
+
+        def close(self):
+            self.sock.close()
+
+    class Server(ThreadingTCPServer):
+        max_threads = 1
+
+        def get_request(self):
+            request, client_address = ThreadingTCPServer.get_request(self)
+            return Wrapped(request), client_address
+
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(self.request.recv(10))
+
+    with serving(Server(free(), Handler)) as server:
+        first = Client(server.server_address)
+        wait_until(lambda: server.stats["active"] == 1)
+        for _ in range(3):
+            with Client(server.server_address) as c:
+                c.send(b"x")
+                assert c.rest() == b"x"
+        first.send(b"y")
+        assert first.rest() == b"y"
+        first.close()
+
+
+def test_oldest_waiting_connection_goes_when_descriptors_run_out():
+    class Server(ThreadingTCPServer):
+        max_threads = 1
+
+        def get_request(self):
+            if len(self._se_waiting) == 2:
+                raise OSError(23, "ENFILE")  # the one that knocks stays in the listener's queue
+            return ThreadingTCPServer.get_request(self)
+
+    with serving(Server(free(), Echo)) as server:
+        silent = [Client(server.server_address) for _ in range(5)]
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        assert server.stats["evicted"] >= 1
+        for c in silent:
+            c.close()
+
+
+def test_full_heap_does_not_end_serve_forever():
+    class Server(ThreadingTCPServer):
+        faults = 0
+
+        def service_actions(self):
+            if self.faults:
+                self.faults -= 1
+                raise MemoryError
+
+    server = Server(free(), Echo)
+    server.faults = 3
+    with serving(server):
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        wait_until(lambda: server.stats["out_of_memory"] == 3)
+
+
+def test_idents_of_ended_threads_are_forgotten():
+    with serving(server_with(None)) as server:
+        with Client(server.server_address) as c:
+            c.send(b"x\n")
+            assert c.line() == b"x\n"
+        wait_until(lambda: server._threads and not server._threads[0].is_alive())
+        # The system may give the number of a handler's ended thread to any other.
+        assert not server._se_is_own_thread(server._threads[0].ident)
+
+
+def test_server_close_in_two_handlers_at_once():
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.request.recv(1)
+            self.server.server_close()
+            closed.append(1)
+
+    closed = []
+    server = server_with(None, Handler)
+    record = thread(server.serve_forever, 0.02)
+    clients = [Client(server.server_address) for _ in range(2)]
+    wait_until(lambda: server.stats["active"] == 2)
+    for c in clients:
+        c.send(b"x")
+    for c in clients:
+        assert c.rest() == b""
+        c.close()
+    wait_until(lambda: record["done"] and len(closed) == 2)
+
+
+def test_poll_interval_none():
+    server = server_with(None)
+    record = thread(server.serve_forever, None)
+    with Client(server.server_address) as c:
+        c.send(b"x\n")
+        assert c.line() == b"x\n"
+    thread(server.shutdown)
+    wait_until(lambda: server._se_stop)
+    Client(server.server_address).close()  # wakes the loop
+    wait_until(lambda: record["done"])
+    server.server_close()
+
+
+def test_keyboard_interrupt_in_a_handlers_thread_ends_the_loop():
+    # MicroPython's unix port may raise it in any thread.
+    def handler(request, client_address, server):
+        raise KeyboardInterrupt
+
+    ended = []
+
+    def serve():
+        try:
+            server.serve_forever(0.02)
+        except KeyboardInterrupt:
+            ended.append(1)
+
+    with quiet():
+        server = server_with(None, handler)
+        thread(serve)
+        with Client(server.server_address) as c:
+            assert c.rest() == b""
+        wait_until(lambda: ended, what="KeyboardInterrupt to leave serve_forever")
+        server.server_close()
+
+
+def test_first_use_of_options_in_many_threads():
+    class Handler(Echo):
+        disable_nagle_algorithm = True
+
+    with serving(server_with(None, Handler)) as server:
+        clients = [Client(server.server_address) for _ in range(8)]
+        for c in clients:
+            c.send(b"x\n")
+        for c in clients:
+            assert c.line() == b"x\n"
+            c.close()
 
 
 def test_threads_do_not_pile_up():
