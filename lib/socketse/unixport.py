@@ -64,14 +64,6 @@ class Socket(io.IOBase):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
         return self._native.fileno()
 
-    def readinto(self, buf):
-        """Read into buf as the native socket does."""
-        return self._native.readinto(buf)
-
-    def write(self, buf):
-        """Write buf as the native socket does."""
-        return self._native.write(buf)
-
     def bind(self, address):
         """Bind to (host, port) or a path."""
         self._native.bind(pack(address, self.family, self.type))
