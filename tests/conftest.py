@@ -24,9 +24,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import interpreters  # noqa: E402
+import mpy  # noqa: E402
 
 LIB = ROOT / "lib"
 PORTABLE = ROOT / "tests" / "portable"
+BOARDS = ("esp32", "rp2")  # a MicroPython of the host with a board's sockets, see tests/boards
+ALL_TARGETS = ("cpython", *interpreters.names(), *BOARDS)
 SECONDS = 60  # how long any one program may take before its test fails
 
 
@@ -128,6 +131,26 @@ class Program:
         self.process.stdout.close()
 
 
+class Board(Target):
+    """A MicroPython of the host that takes itself for a board, as far as socketse can see."""
+
+    def __init__(self, name, argv):
+        super().__init__(name, argv)
+        self.lib = ROOT / "build" / "boards" / name
+        folder = self.lib / "socketse"
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in (LIB / "socketse").glob("*.py"):
+            if source.name not in mpy.NOT_ON_BOARDS:
+                text = source.read_text().replace("sys.platform", repr(name))
+                (folder / source.name).write_text(text)
+
+    def environment(self, lib=LIB):
+        found = super().environment(lib)
+        path = [ROOT / "tests" / "boards", self.lib, ".frozen"]
+        found.update(BOARD=self.name, MICROPYPATH=":".join(str(part) for part in path))
+        return found
+
+
 def free_port():
     """Return a port that is free for TCP and UDP on every address of this machine.
 
@@ -165,8 +188,11 @@ _missing = {}
 def find_target(name):
     """Return the target, or skip the test with what is missing."""
     if name not in _targets and name not in _missing:
+        board = name in BOARDS
+        base = interpreters.names()[1:2] or ["native"]  # of 32 bits, where there is one
         try:
-            _targets[name] = Target(name, interpreters.find(name, report=_report).argv)
+            found = interpreters.find(base[0] if board else name, report=_report)
+            _targets[name] = (Board if board else Target)(name, found.argv)
         except interpreters.Unavailable as e:
             _missing[name] = str(e)
     if name in _missing:
@@ -225,7 +251,7 @@ class PortableFile(pytest.File):
 
         for node in ast.parse(self.path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                for name in ["cpython", *interpreters.names()]:
+                for name in ALL_TARGETS:
                     yield PortableTest.from_parent(
                         self, name="%s[%s]" % (node.name, name), function=node.name, target=name
                     )
@@ -273,7 +299,7 @@ class PortableFailure(Exception):
 
 
 def _target_of(nodeid):
-    for name in ["cpython", *interpreters.names()]:
+    for name in ALL_TARGETS:
         if "[%s" % name in nodeid or "-%s]" % name in nodeid:
             return name
     return "host"

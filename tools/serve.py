@@ -80,10 +80,10 @@ def main(host, base, clock=None):
         print("%-8s %-8s %-16s %s" % (name, protocols, address, command.format(host, base + port)))
     for server in servers:
         _thread.start_new_thread(server.serve_forever, ())
-    print("Serving on %s; Ctrl-C stops." % sys.version.split(";")[-1].strip())
     try:
+        print("Serving on %s; Ctrl-C stops." % sys.version.split(";")[-1].strip())
         while True:
-            time.sleep(3600)
+            time.sleep(0.5)  # not longer: a signal that hits another thread wakes nobody
     except KeyboardInterrupt:
         return
 

@@ -9,6 +9,7 @@ options in options.py, what is needed only when something fails in trouble.py.
 import sys
 
 PLATFORM = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
+VERSION = sys.implementation.version
 
 if not PLATFORM:
     from .host import *

@@ -1,10 +1,15 @@
 """What portable tests share. No pytest here: MicroPython has none."""
 
-import socket
+import os
 import sys
 import time
 
 MICROPYTHON = sys.implementation.name == "micropython"
+BOARD = os.getenv("BOARD")  # "esp32" or "rp2" where tests/boards plays one, else None
+if MICROPYTHON:
+    import usocket as socket  # clients are no boards: the host's own, past tests/boards
+else:
+    import socket
 ports = []  # free ones, from run.py
 HOST = "127.0.0.1"
 

@@ -2,7 +2,7 @@
 
 from socketse import BaseRequestHandler, TCPServer, UDPServer
 from socketse.allow import allowed
-from support import MICROPYTHON, Client, ask, free, raises, serving
+from support import BOARD, MICROPYTHON, Client, ask, free, raises, serving
 
 
 def test_addresses_and_globs():
@@ -41,7 +41,10 @@ def test_networks():
         ("fe80::5", "fd00::/8", False),
         ("10.0.0.1", "fd00::/8", False),
     ):
-        assert allowed(host, (pattern,)) is expected, (host, pattern)
+        if BOARD and ":" in pattern:
+            raises(ValueError, allowed, host, (pattern,))  # no inet_pton, and no such client
+        else:
+            assert allowed(host, (pattern,)) is expected, (host, pattern)
 
 
 def test_any_pattern_will_do():

@@ -85,7 +85,7 @@ def test_daytime():
     assert text[:16] in (b"Sun Jan  1 23:59", b"Mon Jan  2 00:00"), text
     assert text[-6:] == b"2040\r\n"
     with serving(UDPServer(free(), services.DaytimeHandler)) as server:
-        assert ask(server.server_address, b"")[-6:] == b"2040\r\n"
+        assert ask(server.server_address, b"x")[-6:] == b"2040\r\n"
 
 
 def test_time():
@@ -96,7 +96,7 @@ def test_time():
                 told = struct.unpack(">I", c.rest())[0]
         assert (told - now - NTP_1970) % (1 << 32) in (0, 1), now
         with serving(UDPServer(free(), services.TimeHandler)) as server:
-            told = struct.unpack(">I", ask(server.server_address, b""))[0]
+            told = struct.unpack(">I", ask(server.server_address, b"x"))[0]
         assert (told - now - NTP_1970) % (1 << 32) in (0, 1), now
 
 

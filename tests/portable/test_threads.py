@@ -14,7 +14,7 @@ from socketse import (
     port,
     workers,
 )
-from support import Client, ask, free, quiet, raises, serving, thread, wait_until
+from support import BOARD, Client, ask, free, quiet, raises, serving, thread, wait_until
 
 
 class Echo(StreamRequestHandler):
@@ -41,12 +41,15 @@ def silent_clients(max_threads):
                 c.send(b"anybody there?\n")
                 assert c.line() == b"anybody there?\n"
             assert time.time() - begin < 10  # as long as an inline wait would last
+        if not BOARD:  # which has too few sockets for all of them, and gives them to the newest
+            for c in silent:
+                c.send(b"now me\n")
+                assert c.line() == b"now me\n"
+            assert server.stats["evicted"] == 0
         for c in silent:
-            c.send(b"now me\n")
-            assert c.line() == b"now me\n"
             c.close()
         wait_until(lambda: server.stats["active"] == 0)
-    assert server.stats["accepted"] == 23 and server.stats["evicted"] == 0
+    assert server.stats["accepted"] == 23
 
 
 def test_silent_clients_with_any_number_of_threads():

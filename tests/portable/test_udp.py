@@ -1,10 +1,9 @@
 """UDPServer and DatagramRequestHandler."""
 
 import errno
-import socket
 
 from socketse import BaseRequestHandler, DatagramRequestHandler, UDPServer, limits
-from support import HOST, MICROPYTHON, Skip, ask, free, raises, serving, wait_until
+from support import BOARD, HOST, MICROPYTHON, Skip, ask, free, raises, serving, socket, wait_until
 
 
 class Echo(BaseRequestHandler):
@@ -24,9 +23,11 @@ def test_request_is_data_and_socket():
 
     with serving(UDPServer(address, Handler)) as server:
         assert ask(address, b"hi") == b"echo:hi"
-        assert ask(address, b"") == b"echo:"
+        assert ask(address, b"ho") == b"echo:ho"
+        if not limits.EMPTY_DATAGRAM_KILLS:
+            assert ask(address, b"") == b"echo:"
     assert seen[0][0] and seen[0][1][0] == HOST and isinstance(seen[0][1][1], int)
-    assert server.stats["accepted"] == 2
+    assert server.stats["accepted"] >= 2
 
 
 class Files(DatagramRequestHandler):
@@ -46,7 +47,7 @@ def test_nothing_written_means_nothing_sent():
     address = free()
     with serving(UDPServer(address, Files)) as server:
         assert ask(address, b"", timeout=0.2) is None
-        assert server.stats["accepted"] == 1
+        assert server.stats["accepted"] == (0 if limits.EMPTY_DATAGRAM_KILLS else 1)
         assert ask(address, b"still there") == b"STILL THERE"
 
 
@@ -159,6 +160,9 @@ def test_socket_that_an_empty_datagram_kills_is_made_anew():
 
 
 def test_ipv6():
+    if BOARD:
+        raise Skip("IPv6")
+
     class Server(UDPServer):
         address_family = socket.AF_INET6
 

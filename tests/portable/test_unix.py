@@ -6,6 +6,13 @@ import socket
 import sys
 
 import support
+from socketse import limits
+from support import MICROPYTHON, Skip, raises, serving
+
+if not limits.AF_UNIX:
+    raise Skip("Unix-domain sockets")
+
+# isort: split
 from socketse import (
     DatagramRequestHandler,
     StreamRequestHandler,
@@ -13,12 +20,7 @@ from socketse import (
     ThreadingUnixStreamServer,
     UnixDatagramServer,
     UnixStreamServer,
-    limits,
 )
-from support import MICROPYTHON, Skip, raises, serving
-
-if not limits.AF_UNIX:
-    raise Skip("Unix-domain sockets")
 
 
 def path(n=0):
