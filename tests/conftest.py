@@ -240,8 +240,15 @@ def start():
 
 
 def pytest_collect_file(file_path, parent):
-    if file_path.parent == PORTABLE and file_path.match("test_*.py"):
+    named = parent.session.isinitpath(file_path)  # pytest asks the hook below for those
+    if file_path.parent == PORTABLE and file_path.match("test_*.py") and not named:
         return PortableFile.from_parent(parent, path=file_path)
+    return None
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    if module_path.parent == PORTABLE:
+        return PortableFile.from_parent(parent, path=module_path)
     return None
 
 
