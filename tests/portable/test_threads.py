@@ -81,23 +81,35 @@ def test_connections_are_handled_at_once():
         wait_until(lambda: server.stats["active"] == 0)
 
 
-def test_waiting_connection_gets_the_thread_that_becomes_free():
-    class Greeter(StreamRequestHandler):
-        def handle(self):
-            self.wfile.write(b"hello\n")
-            self.rfile.readline()
+class Greeter(StreamRequestHandler):
+    def handle(self):
+        self.wfile.write(b"hello\n")
+        self.rfile.readline()
 
-    with serving(server_with(1, Greeter)) as server:
-        first = Client(server.server_address)
-        assert first.line() == b"hello\n"
-        second = Client(server.server_address)
-        wait_until(lambda: server.stats["accepted"] == 2)
-        first.send(b"bye\n")
-        assert second.line() == b"hello\n"  # though it has said nothing
-        second.send(b"bye\n")
-        assert second.rest() == b""
-        first.close()
-        second.close()
+
+def stop(server, record):
+    """Shut down a server whose loop waits longer than a test would."""
+    thread(server.shutdown)
+    wait_until(lambda: server._se_stop)
+    Client(server.server_address).close()  # wakes the loop
+    wait_until(lambda: record["done"], what="serve_forever to end")
+    server.server_close()
+
+
+def test_waiting_connection_gets_the_thread_that_becomes_free():
+    server = server_with(1, Greeter)
+    record = thread(server.serve_forever, 60)  # the loop must not wait as long for a free thread
+    first = Client(server.server_address)
+    assert first.line() == b"hello\n"
+    second = Client(server.server_address)
+    wait_until(lambda: server.stats["accepted"] == 2)
+    first.send(b"bye\n")
+    assert second.line() == b"hello\n"  # though it has said nothing
+    second.send(b"bye\n")
+    assert second.rest() == b""
+    first.close()
+    second.close()
+    stop(server, record)
 
 
 def test_without_threads_the_server_speaks_first():
@@ -323,15 +335,18 @@ def test_last_error_belongs_to_one_thread_at_a_time():
 def test_shutdown_in_a_threads_handler_returns_at_once():
     class Handler(BaseRequestHandler):
         def handle(self):
+            self.request.recv(1)
             self.server.shutdown()
             self.request.sendall(b"bye")
 
     server = server_with(None, Handler)
-    record = thread(server.serve_forever, 0.02)
+    record = thread(server.serve_forever, 60)  # the loop notices only when it is woken
     with Client(server.server_address) as c:
+        wait_until(lambda: server.stats["active"] == 1)
+        c.send(b"x")
         assert c.rest() == b"bye"
-    wait_until(lambda: record["done"], what="the loop to end")
-    server.server_close()
+    assert not record["done"]
+    stop(server, record)
 
 
 def test_shutdown_in_handle_error_does_not_lock_up():
@@ -555,11 +570,7 @@ def test_poll_interval_none():
     with Client(server.server_address) as c:
         c.send(b"x\n")
         assert c.line() == b"x\n"
-    thread(server.shutdown)
-    wait_until(lambda: server._se_stop)
-    Client(server.server_address).close()  # wakes the loop
-    wait_until(lambda: record["done"])
-    server.server_close()
+    stop(server, record)
 
 
 def test_keyboard_interrupt_in_a_handlers_thread_ends_the_loop():
