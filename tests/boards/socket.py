@@ -62,7 +62,7 @@ def _pack(address):
 class socket(io.IOBase):
     def __init__(self, family=AF_INET, type=SOCK_STREAM, proto=0, native=None):
         self._native = native or _unix.socket(family, type)
-        self._type = type
+        self._dead = False
         self.settimeout(None)
 
     def ioctl(self, *args):
@@ -118,7 +118,11 @@ class socket(io.IOBase):
         return self._do("recv", n)
 
     def recvfrom(self, n):
+        if self._dead and self._native:
+            return b"", ("0.0.0.0", 0)
         data, buf = self._do("recvfrom", n)
+        if ESP32 and not data:
+            self._dead = True  # taken for the end of a stream; from now on nothing else comes
         return data, _unpack(buf)
 
     def send(self, data):

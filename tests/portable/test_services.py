@@ -207,6 +207,9 @@ class Board:
         services.port.ticks_ms = lambda: (self.ticks + self.ms) % (1 << 30)
         services.port.ticks_diff = lambda a, b: (a - b + (1 << 29)) % (1 << 30) - (1 << 29)
 
+    def real_ticks(self):
+        _, services.port.ticks_ms, services.port.ticks_diff = self.real
+
     def time(self):
         return self.ms // 1000
 
@@ -234,6 +237,27 @@ def test_clock_learns_the_milliseconds():
     board.ms += 86400000 * 30 + 400  # a month without a question
     seconds, ms, width = clock.now()
     assert seconds - YEAR_2000 == board.ms // 1000 and width == 1000
+
+
+def test_clock_allows_for_drift():
+    # The ticks and the clock of a board come from two crystals.
+    for ppm in (100, -100):
+        board = Board(1000000, 0)
+        board.install()
+        start = board.ms
+        services.port.ticks_ms = lambda board=board, start=start, ppm=ppm: (
+            board.ms + (board.ms - start) * ppm // 1000000
+        )
+        clock = Clock()
+        for step in (137, 411, 733, 59, 997, 203, 661, 89, 307, 541) * 5:
+            board.ms += step
+            clock.now()
+        for _ in range(20):
+            board.ms += 300123
+            seconds, ms, width = clock.now()
+            assert seconds - YEAR_2000 == board.ms // 1000
+            assert abs(ms - board.ms % 1000) <= width // 2 + 1, (ppm, ms, board.ms, width)
+        board.real_ticks()
 
 
 def test_clock_notices_that_it_was_set():

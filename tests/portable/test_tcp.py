@@ -103,6 +103,22 @@ def test_request_has_the_sockets_of_a_board():
     assert seen[0][0] == HOST and isinstance(seen[0][1], int)
 
 
+def test_accepted_connections_are_blocking():
+    address = free()
+    seen = []
+
+    def handler(request, client_address, server):
+        # tests/boards: rp2's accepted sockets inherit the listener's timeout.
+        seen.append(request._timeout if BOARD else None)
+        request.sendall(request.recv(10))
+
+    with serving(TCPServer(address, handler)):
+        with Client(address) as c:
+            c.send(b"x")
+            assert c.rest() == b"x"
+    assert seen == [None]
+
+
 def test_closed_request_raises_oserror():
     address = free()
     seen = []
