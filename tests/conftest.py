@@ -33,6 +33,20 @@ ALL_TARGETS = ("cpython", *interpreters.names(), *BOARDS)
 SECONDS = 60  # how long any one program may take before its test fails
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="the same tests with bigger numbers")
+
+
+def pytest_configure(config):
+    # The programs under test read it too: see tests/portable/support.py.
+    os.environ["SCALE"] = "10" if config.getoption("--all") else "1"
+
+
+def scale():
+    """Return by how much more than usual a test is to do: 10 with --all, else 1."""
+    return int(os.environ["SCALE"])
+
+
 class Target:
     """An interpreter for programs that use socketse.
 
@@ -278,9 +292,9 @@ class PortableTest(pytest.Item):
             target.environment(),
         )
         try:
-            status = program.wait(30)
+            status = program.wait(30 * scale())
         except subprocess.TimeoutExpired:
-            status = "no end after 30 s"
+            status = "no end in time"
         finally:
             program.kill()
         last = program.output.rstrip().rsplit("\n", 1)[-1]

@@ -3,7 +3,7 @@
 import memory
 import mpy
 import pytest
-from conftest import LIB, ROOT, find_target
+from conftest import LIB, ROOT, find_target, scale
 
 
 @pytest.fixture(scope="module")
@@ -36,4 +36,4 @@ def test_what_programs_import_fits_from_source(small, names):
 
 
 def test_ten_thousand_connections_in_32_kb(compiled, small):
-    assert memory.growth(small, compiled, 10000, heap="32k") <= 64
+    assert memory.growth(small, compiled, 10000 * scale(), heap="32k") <= 64
