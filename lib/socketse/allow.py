@@ -24,7 +24,7 @@ def allowed(host, patterns):
 
 
 def _plain(text):
-    text = text.lower()
+    text = text.lower().split("%")[0]  # CPython names the interface: fe80::1%eth0
     return text[7:] if text.startswith("::ffff:") and "." in text else text
 
 
@@ -53,9 +53,11 @@ def _in_network(host, pattern):
             raise ValueError
     except (ValueError, OSError):
         raise ValueError("allow: %r is not a network like 192.168.1.0/24" % pattern)
-    address = address_bytes(host) if host else b""
+    if not host or (":" in host) != (":" in network):
+        return False
+    address = address_bytes(host)
     whole = bits // 8
-    if len(address) != len(wanted) or address[:whole] != wanted[:whole]:
+    if address[:whole] != wanted[:whole]:
         return False
     shift = 8 - bits % 8
     return shift == 8 or address[whole] >> shift == wanted[whole] >> shift

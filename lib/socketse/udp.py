@@ -14,7 +14,7 @@ class UDPServer(TCPServer):
     """A server of datagrams: a handler's request is (data, socket).
 
     max_packet_size  bytes of a datagram that are taken; what is longer is cut and counted
-                     in stats.truncated
+                     in stats["truncated"]
     groups           multicast groups to join, e.g. ("224.0.0.251",)
     """
 
@@ -59,7 +59,7 @@ class UDPServer(TCPServer):
             except OSError:
                 self.socket.close()
                 port.sleep_ms(100)  # nothing can be served before that has worked
-        if self._se_poller:
+        if self._se_poller and not self._se_stop:
             self._se_poller.register(self.socket, 1)
 
     def shutdown_request(self, request):

@@ -20,6 +20,7 @@ def test_addresses_and_globs():
         ("::1", "::1", True),
         ("fe80::1", "fe80::*", True),
         ("FE80::1", "fe80::1", True),
+        ("fe80::1%eth0", "fe80::1", True),
         ("::ffff:10.0.0.1", "10.0.0.1", True),
         ("10.0.0.1", "::ffff:10.0.0.1", True),
     ):
@@ -39,6 +40,8 @@ def test_networks():
         ("::ffff:10.0.0.1", "10.0.0.0/8", True),
         ("fd00::5", "fd00::/8", True),
         ("fe80::5", "fd00::/8", False),
+        ("fe80::5%eth0", "fe80::/10", True),
+        ("fe80::5%eth0", "10.0.0.0/8", False),
         ("10.0.0.1", "fd00::/8", False),
     ):
         if BOARD and ":" in pattern:
