@@ -45,11 +45,11 @@ def main():
     ]
     environment = dict(os.environ, MICROPYPATH="%s:.frozen" % (ROOT / "lib"))
     server = subprocess.Popen([str(part) for part in command], env=environment)
-    # Ctrl-C reaches both of us: MicroPython ends, and we say so.
+    # Ctrl-C reaches both of us: the services end, and we say so.
     signal.signal(signal.SIGINT, lambda *args: None)
     signal.signal(signal.SIGTERM, lambda *args: server.terminate())
     status = server.wait()
-    if status >= 0:
+    if status > 0:
         return status
     print("\nStopped.")
     return 0

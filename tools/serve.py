@@ -4,12 +4,10 @@ Each listens at PORT_BASE + its well-known port. CLOCK, seconds from 1970, is th
 time services start from instead of the system's. tools/run.py (`make run`) starts this.
 """
 
-import _thread
 import errno
 import sys
-import time
 
-from socketse import BaseServer, ThreadingTCPServer, UDPServer, services
+from socketse import BaseServer, Multiplexer, TCPServer, UDPServer, services
 
 # Name, port, handler, protocols, and a command to try it with {0} host and {1} port.
 SERVICES = (
@@ -28,14 +26,12 @@ class Telling:
     def verify_request(self, request, client_address):
         allowed = BaseServer.verify_request(self, request, client_address)
         where = "%s:%d" % (client_address[0], client_address[1])
-        # One string: lines of several threads must not mix.
         print("%-8s %s %s%s" % (self.name, self.protocol, where, "" if allowed else " refused"))
         return allowed
 
 
-class TellingTCPServer(Telling, ThreadingTCPServer):
+class TellingTCPServer(Telling, TCPServer):
     protocol = "TCP"
-    daemon_threads = True  # Ctrl-C does not wait for silent clients
 
 
 class TellingUDPServer(Telling, UDPServer):
@@ -65,27 +61,20 @@ def open_servers(host, base):
 
 def main(host, base, clock=None):
     """Serve until Ctrl-C."""
-    if sys.implementation.name == "micropython":
-        # Ctrl-C is to end the process then and there. The unix port would raise KeyboardInterrupt
-        # in whichever thread the signal hits, and hang if that was just starting another one.
-        import micropython
-
-        micropython.kbd_intr(-1)
     if clock is not None:
         services.clock.set(clock)
-    servers = open_servers(host, base)
+    hub = Multiplexer()
+    for server in open_servers(host, base):
+        hub.add(server)
     print("%-8s %-8s %-16s %s" % ("service", "protocol", "address", "try"))
     for name, port, _, protocols, command in SERVICES:
         address = "%s:%d" % (host, base + port)
         print("%-8s %-8s %-16s %s" % (name, protocols, address, command.format(host, base + port)))
-    for server in servers:
-        _thread.start_new_thread(server.serve_forever, ())
     try:
         print("Serving on %s; Ctrl-C stops." % sys.version.split(";")[-1].strip())
-        while True:
-            time.sleep(0.5)  # not longer: a signal that hits another thread wakes nobody
+        hub.serve_forever()
     except KeyboardInterrupt:
-        return
+        hub.close()
 
 
 if __name__ == "__main__":

@@ -6,25 +6,25 @@ on first use, so a plain ``TCPServer`` never pays for threads or datagrams.
 MicroPython, which does not ask ``__getattr__`` for it.
 """
 
-__version__ = "0.1.0"
+from sys import modules
 
-# Rooms and their public names in one string: a dict costs a board 1.3 kB more.
-_ROOMS = """port: host: workers: limits: options: allow: services:
-handler:BaseRequestHandler,StreamRequestHandler
-server:BaseServer,TCPServer
-udp:DatagramRequestHandler,UDPServer
-unix:UnixStreamServer,UnixDatagramServer
-threads:ThreadingMixIn,ThreadingTCPServer,ThreadingUDPServer,\
-ThreadingUnixStreamServer,ThreadingUnixDatagramServer"""
+__version__ = "0.1.0"
 
 
 def __getattr__(name):
-    for entry in _ROOMS.split():
+    from .rooms import rooms
+
+    # It is for finding names, and when they have been found nobody needs it.
+    modules.pop("socketse.rooms", None)
+    globals().pop("rooms", None)
+    for entry in rooms.split():
         room, names = entry.split(":")
         if name == room or name in names.split(","):
             if names and room != "server":
-                # The largest room first: compiled into a heap that others have parted, it
+                # The largest rooms first: compiled into a heap that others have parted, they
                 # would need 10 kB more.
+                if room[:5] == "multi":
+                    __getattr__("hub")
                 __getattr__("server")
             # Five arguments: with a fromlist MicroPython too returns the room itself.
             found = __import__(__name__ + "." + room, None, None, (name,))
@@ -34,4 +34,4 @@ def __getattr__(name):
             return found
     from .trouble import missing
 
-    return missing(name, _ROOMS)
+    return missing(name, rooms)

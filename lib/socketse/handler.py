@@ -2,6 +2,9 @@
 
 import io
 
+from .server import BaseRequestHandler  # first: the largest compiles best into a whole heap
+
+# isort: split
 from . import port
 from .port import const
 
@@ -10,43 +13,6 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _CHUNK = const(256)  # bytes asked of a socket at once: recv allocates them beforehand
 _INLINE_SECONDS = const(10)  # how long one wait of a handler may hold up the serving thread
-
-
-class BaseRequestHandler:
-    """One request: its whole life is __init__, which calls setup, handle and finish.
-
-    request         the connection; for datagrams (data, socket)
-    client_address  where it comes from
-    server          the server
-    finish() is called also if handle() raises, but not if setup() does.
-    """
-
-    # True: a server that has no thread for it calls the handler when the client has spoken.
-    client_speaks_first = False
-
-    def __init__(self, request, client_address, server):
-        self.request = request
-        self.client_address = client_address
-        self.server = server
-        self.setup()
-        try:
-            self.handle()
-        finally:
-            self.finish()
-
-    def setup(self):
-        """Called before handle(); may be overridden."""
-
-    def handle(self):
-        """Do the work of one request: to be overridden."""
-
-    def finish(self):
-        """Called after handle(); may be overridden."""
-
-    def _se_count(self, name, n=1):
-        count = getattr(self.server, "_se_count", None)  # the server may be a stranger
-        if count:
-            count(name, n)
 
 
 class StreamRequestHandler(BaseRequestHandler):

@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import traceback
+import types
 from _thread import get_ident
 
 __all__ = [
@@ -22,14 +23,17 @@ __all__ = [
     "Socket",
     "Thread",
     "accept",
+    "accept_native",
     "as_timeout",
     "bind",
     "collect",
     "const",
+    "coroutine",
     "get_ident",
     "half_close",
     "open_files",
     "print_exception",
+    "send",
     "sleep_ms",
     "thread",
     "ticks_add",
@@ -41,6 +45,7 @@ __all__ = [
 REUSE_ADDRESS = os.name != "nt"  # Windows' SO_REUSEADDR lets a second server steal a live port
 
 collect = gc.collect
+coroutine = types.coroutine
 Socket = socket.socket
 
 
@@ -73,36 +78,54 @@ class Poller:
     """MicroPython's select.poll, over CPython's or, where that is missing, select.select."""
 
     def __init__(self):
-        self._objects = {}
+        self._objects = {}  # by descriptor
+        self._events = {}
         self._poll = select.poll() if hasattr(select, "poll") else None
 
     def register(self, obj, events):
-        """Watch obj, anything with a fileno(), for input. Raises ValueError if it is closed."""
+        """Watch obj, anything with a fileno(). Raises ValueError if it is closed.
+
+        events  1 for input, 4 for room for output, 5 for both, 0 for neither
+        """
         fd = obj.fileno()
         if fd < 0:
             raise ValueError("a closed socket cannot be waited for: %r" % (obj,))
         self._objects[fd] = obj
+        self._events[fd] = events
         if self._poll:
             self._poll.register(fd, events)
+
+    def modify(self, obj, events):
+        """Watch obj for other events. Nothing happens if it is closed."""
+        if self._objects.get(obj.fileno()) is obj:
+            self.register(obj, events)
 
     def unregister(self, obj):
         """Watch obj no more. It may be closed already."""
         for fd, known in list(self._objects.items()):
             if known is obj:
-                del self._objects[fd]
+                del self._objects[fd], self._events[fd]
                 if self._poll:
                     self._poll.unregister(fd)
 
     def poll(self, ms):
-        """Return [(obj, event)] of what can be read, after at most ms; -1: for ever."""
-        if self._poll:
-            ready = self._poll.poll(ms)
-        else:
-            timeout = None if ms < 0 else ms / 1000
-            ready = [(fd, 1) for fd in select.select(list(self._objects), [], [], timeout)[0]]
+        """Return [(obj, event)] of what has happened, after at most ms; -1: for ever."""
+        ready = self._poll.poll(ms) if self._poll else self._select(ms)
         # Another thread may have unregistered some of them meanwhile.
         objects = self._objects.copy()
         return [(objects[fd], event) for fd, event in ready if fd in objects]
+
+    ipoll = poll
+
+    def _select(self, ms):
+        readers = [fd for fd, events in self._events.items() if events & 1]
+        writers = [fd for fd, events in self._events.items() if events & 4]
+        timeout = None if ms < 0 else ms / 1000
+        if not readers and not writers:
+            time.sleep(1 if timeout is None else timeout)  # Windows' select wants something
+            return []
+        readers, writers, _ = select.select(readers, writers, [], timeout)
+        return [(fd, (fd in readers) + 4 * (fd in writers)) for fd in set(readers + writers)]
 
 
 def wait_limit(server):
@@ -133,6 +156,17 @@ def bind(sock, address, family, type):
 def accept(sock):
     """Return (connection, address) of the next connection, in blocking mode."""
     return sock.accept()
+
+
+accept_native = accept
+
+
+def send(sock, data):
+    """Return how many bytes of data a non-blocking socket has taken; None: none now."""
+    try:
+        return sock.send(data)
+    except BlockingIOError:
+        return None
 
 
 def half_close(sock):

@@ -8,6 +8,9 @@ options in options.py, what is needed only when something fails in trouble.py.
 
 import sys
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 PLATFORM = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
 VERSION = sys.implementation.version
 
@@ -31,10 +34,11 @@ else:
         get_ident = int  # int() is 0
 
     REUSE_ADDRESS = True
+    coroutine: Any = const  # what is decorated with it may be awaited: any generator, here
     print_exception = sys.print_exception
 
     if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not PLATFORM
-        from .unixport import Socket, accept, resolve
+        from .unixport import Socket, accept, accept_native, resolve
     else:
         Socket = socket.socket
 
@@ -47,6 +51,8 @@ else:
                 sock.settimeout(None)
             connection.settimeout(None)  # rp2: it has inherited the listener's
             return connection, address[:2]
+
+        accept_native = accept
 
         def resolve(address, family, type):
             """Return address as bind takes it, with the host looked up."""
@@ -70,8 +76,9 @@ else:
             raise bind_error(e, address, family)
         return found
 
-    # register(sock, 1), unregister(sock), poll(ms) -> [(sock, event)]. A poller whose register
-    # raised MemoryError must not be used again: poll would crash the interpreter.
+    # register(sock, mask), modify(sock, mask), unregister(sock), poll(ms) -> [(sock, event)], and
+    # ipoll(ms), which allocates nothing. A poller whose register raised MemoryError must not be
+    # used before the same object was registered after all: poll would crash the interpreter.
     Poller = select.poll
 
     def as_timeout(exc):
@@ -81,5 +88,6 @@ else:
             return OSError(ETIMEDOUT)
 
     # CPython has its own files over sockets and its own threads; handler.py and threads.py
-    # use theirs where there is None.
-    open_files = Thread = wait_limit = half_close = None
+    # use theirs where there is None, stream.py a socket's write(), which raises nothing if it
+    # is full.
+    open_files = Thread = wait_limit = half_close = send = None

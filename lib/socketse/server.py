@@ -1,4 +1,4 @@
-"""BaseServer and TCPServer, after CPython's socketserver.
+"""BaseServer, TCPServer and BaseRequestHandler, after CPython's socketserver.
 
 https://docs.python.org/3/library/socketserver.html is the reference for every
 name that stands there too; what is added says so.
@@ -33,7 +33,7 @@ def _mark_left(server, value):
 
 
 def _wait(poller, timeout):
-    """Return what is ready in poller after at most timeout seconds; None: for ever."""
+    # Return what is ready in poller after at most timeout seconds; None: for ever.
     return poller.poll(-1 if timeout is None else int(timeout * 1000))
 
 
@@ -67,7 +67,7 @@ class BaseServer:
         self.last_error: Any = None  # the exception, while handle_error runs
         self._se_serving: Any = None  # [the thread in serve_forever]
         self._se_poller: Any = None  # that of serve_forever, while it runs
-        self._se_refused: Any = None  # the last one: there is no reply that could be lost
+        self._se_drained: Any = None  # a request that has no reply that could be lost
         self._se_stop = False
         if self._se_prepare:
             self._se_prepare()
@@ -157,7 +157,7 @@ class BaseServer:
         return poller
 
     def _se_ready(self, timeout):
-        """Wait at most timeout seconds and return True if a request can be taken."""
+        # Wait at most timeout seconds and return True if a request can be taken.
         return _wait(self._se_poller, timeout)
 
     def _handle_request_noblock(self):
@@ -180,7 +180,7 @@ class BaseServer:
                 self.process_request(request, client_address)
             else:
                 self._se_count("refused")
-                self._se_refused = request
+                self._se_drained = request
                 self.shutdown_request(request)
         except Exception as e:
             try:
@@ -235,13 +235,10 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
+        from .trouble import print_error
+
         err: Any = sys.stderr
-        dashes = "-" * 40
-        print(dashes, file=err)
-        where = "Exception occurred during processing of request from"
-        print(where, client_address, file=err)
-        port.print_exception(self.last_error, err)
-        print(dashes, file=err)
+        print_error(self.last_error, client_address, err)
 
     def _se_report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):
@@ -336,11 +333,17 @@ class TCPServer(BaseServer):
 
     def shutdown_request(self, request):
         """End one connection so that the last reply reaches the client, and close it."""
+        if request is not self._se_drained:
+            self._se_drain(request)
+        self.close_request(request)
+
+    def _se_drain(self, request):
+        # Read away what the client is still sending.
         try:
             if port.half_close is not None:
                 port.half_close(request)
             request.settimeout(0)
-            left = 0 if request is self._se_refused else _DRAIN_BYTES
+            left = _DRAIN_BYTES
             deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)
             while left > 0 and port.ticks_diff(deadline, port.ticks_ms()) > 0:
                 got = len(request.recv(256))
@@ -352,8 +355,44 @@ class TCPServer(BaseServer):
         except Exception:  # a tuple of three would need memory, which may be what is missing
             # Nothing there, a reset, or no socket: closing is all that is left.
             left = 0
-        self.close_request(request)
 
     def close_request(self, request):
         """Close one connection."""
         request.close()
+
+
+class BaseRequestHandler:
+    """One request: its whole life is __init__, which calls setup, handle and finish.
+
+    request         the connection; for datagrams (data, socket)
+    client_address  where it comes from
+    server          the server
+    finish() is called also if handle() raises, but not if setup() does.
+    """
+
+    # True: a server that has no thread for it calls the handler when the client has spoken.
+    client_speaks_first = False
+
+    def __init__(self, request, client_address, server):
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self):
+        """Called before handle(); may be overridden."""
+
+    def handle(self):
+        """Do the work of one request: to be overridden."""
+
+    def finish(self):
+        """Called after handle(); may be overridden."""
+
+    def _se_count(self, name, n=1):
+        count = getattr(self.server, "_se_count", None)  # the server may be a stranger
+        if count:
+            count(name, n)

@@ -1,15 +1,18 @@
 """The small standard services: echo, discard, chargen, daytime, time, and SNTP.
 
-One handler class serves TCP and UDP: give it to a TCPServer, a UDPServer or
-their threading kin. A stream that its client resets, or leaves silent for
-``timeout`` seconds, is closed and counted without a traceback.
+One handler class serves TCP and UDP: give it to a TCPServer, a UDPServer, their
+threading and multiplexing kin, or add such servers to a Multiplexer. A stream
+that its client resets, or leaves silent for ``timeout`` seconds, is closed and
+counted without a traceback.
 """
 
 import struct
 import time
 
+from .stream import AsyncStreamRequestHandler  # first: the largest compiles best
+
+# isort: split
 from . import port
-from .handler import StreamRequestHandler
 
 # Datagrams from these source ports get no answer: two services would answer each other for ever
 # if somebody forged the first datagram. Add the ports on which you run such services elsewhere.
@@ -94,36 +97,31 @@ def ctime(seconds=None):
     )
 
 
-class Service(StreamRequestHandler):
+class Service(AsyncStreamRequestHandler):
     """What these services share: one class for streams and for datagrams.
 
-    Override answer(data), the datagram to send back or None, and serve(), which
-    talks to a client through rfile and wfile and may let OSError pass.
+    Override answer(data), the datagram to send back or None, and the coroutine
+    serve(), which talks to a client through rfile and wfile.
     """
 
-    timeout = 60
-
-    def setup(self):
-        """Make the files, for a stream."""
-        self.datagram = isinstance(self.request, tuple)
-        if not self.datagram:
-            StreamRequestHandler.setup(self)
-
-    def handle(self):
-        """Serve one stream, or answer one datagram."""
-        if not self.datagram:
-            try:
-                self.serve()
-            except OSError as e:
-                self._se_count("timed_out" if port.as_timeout(e) else "errors")
+    def __init__(self, request, client_address, server):
+        if not isinstance(request, tuple):
+            AsyncStreamRequestHandler.__init__(self, request, client_address, server)
             return
-        data, sock = self.request
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        data, sock = request
         if self.quiet():
             self._se_count("refused")
             return
         answer = self.answer(data)
         if answer:  # esp32: sendto(b"") never returns
-            sock.sendto(answer, self.client_address)
+            sock.sendto(answer, client_address)
+
+    async def handle(self):
+        """Serve one stream."""
+        await self.serve()
 
     def quiet(self):
         """Return True if the datagram's sender must get no answer."""
@@ -132,15 +130,10 @@ class Service(StreamRequestHandler):
         own = getattr(self.server, "server_address", (None, None))[1]
         return self.client_address[1] == own or self.client_address[1] in QUIET_PORTS
 
-    def finish(self):
-        """Close the files, for a stream."""
-        if not self.datagram:
-            StreamRequestHandler.finish(self)
-
     def answer(self, data):
         """Return the answer to the datagram data, None for none."""
 
-    def serve(self):
+    async def serve(self):
         """Send the answer that a datagram would get."""
         answer = self.answer(b"")
         if answer:
@@ -150,27 +143,26 @@ class Service(StreamRequestHandler):
 class EchoHandler(Service):
     """Sends back what it gets (RFC 862)."""
 
-    client_speaks_first = True
-
     def answer(self, data):
         """Return data."""
         return data
 
-    def serve(self):
+    async def serve(self):
         """Send back what comes, as it comes."""
         while True:
-            data = self.rfile.read1(1024)
+            data = await self.rfile.read(1024)
             if not data:
                 return
             self.wfile.write(data)
+            await self.wfile.drain()
 
 
 class DiscardHandler(Service):
     """Throws away what it gets (RFC 863)."""
 
-    def serve(self):
+    async def serve(self):
         """Read until the client closes."""
-        while self.rfile.read1(1024):
+        while await self.rfile.read(1024):
             continue
 
 
@@ -193,11 +185,12 @@ class ChargenHandler(Service):
             n = port.ticks_diff(port.ticks_ms(), 0)  # an int; ticks are for ticks_diff only
             return b"".join([self._line(n + i) for i in range(7)])[: 1 + n % 512]
 
-    def serve(self):
+    async def serve(self):
         """Send lines until the client closes."""
         n = 0
         while True:
             self.wfile.write(self._line(n) + self._line(n + 1) + self._line(n + 2))
+            await self.wfile.drain()
             n += 3
 
 
@@ -264,5 +257,5 @@ class SNTPHandler(Service):
 
 
 def _ntp(seconds, ms):
-    """Return an NTP timestamp, whose seconds count modulo 2**32 from 1900."""
+    # Return an NTP timestamp, whose seconds count modulo 2**32 from 1900.
     return struct.pack(">II", (seconds + _NTP_1970) & 0xFFFFFFFF, (ms << 32) // 1000)

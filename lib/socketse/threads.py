@@ -2,7 +2,7 @@
 
 from socket import SOCK_STREAM
 
-from .server import TCPServer, _wait  # first: the largest compiles best into a whole heap
+from .server import TCPServer  # first: the largest compiles best into a whole heap
 
 # isort: split
 from . import limits, port, workers
@@ -10,7 +10,7 @@ from . import limits, port, workers
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-_LOOK_SECONDS = 0.05  # how often the loop looks for a free thread while a client waits for one
+_LOOK_MS = 50  # how often the loop looks for a free thread while a client waits for one
 
 
 class ThreadingMixIn:
@@ -45,7 +45,7 @@ class ThreadingMixIn:
     _se_waiting: "Any"
 
     def _se_prepare(self):
-        """Make the attributes that threads share, before there are any."""
+        # Make the attributes that threads share, before there are any.
         self._se_inline = None  # the request that the serving thread handles itself
         self._se_interrupted = False  # Ctrl-C has hit a thread
         self._threads = ()  # those that run, and some that have ended
@@ -87,7 +87,7 @@ class ThreadingMixIn:
             self.shutdown_request(request)
 
     def _se_start(self, request, client_address):
-        """Return True if a thread has taken the request, None if all are busy, else False."""
+        # Return True if a thread has taken the request, None if all are busy, else False.
         if self.max_threads == 0:
             return False
         with self._se_lock:
@@ -138,7 +138,7 @@ class ThreadingMixIn:
             self._se_handle_inline(request, client_address)  # it cannot be polled
 
     def _se_evict(self, n):
-        """Close the n connections that have waited longest."""
+        # Close the n connections that have waited longest.
         for _ in range(min(n, len(self._se_waiting))):
             self._se_count("evicted")
             self.close_request(self._se_stop_waiting(0)[0])
@@ -155,17 +155,20 @@ class ThreadingMixIn:
             poller.register(entry[0], 1)
         return poller
 
-    def _se_ready(self, timeout):
+    def _se_turn(self, ms):
+        # Do what each round begins with; return how long it may wait, in ms.
         if self._se_interrupted:
             self._se_interrupted = False
             raise KeyboardInterrupt
+        self._se_use_free_threads()
+        return _LOOK_MS if self._se_waiting and not 0 <= ms < _LOOK_MS else ms
+
+    def _se_ready(self, timeout):
+        ms = self._se_turn(-1 if timeout is None else int(timeout * 1000))
         if self._se_poller is None:
             self._se_poller = self._se_new_poller()
-        self._se_use_free_threads()
-        if self._se_waiting:
-            timeout = _LOOK_SECONDS if timeout is None else min(timeout, _LOOK_SECONDS)
         listener = False
-        for ready in _wait(self._se_poller, timeout):
+        for ready in self._se_poller.poll(ms):
             if not self._se_spoke(ready[0]):
                 listener = True
         return listener
@@ -182,7 +185,7 @@ class ThreadingMixIn:
                 return
 
     def _se_spoke(self, request):
-        """Handle a connection that has spoken. Return False if it does not wait: the listener."""
+        # Handle a connection that has spoken. Return False if it does not wait: the listener.
         for i, entry in enumerate(self._se_waiting):
             if entry[0] is request:
                 self._se_stop_waiting(i)
@@ -192,7 +195,7 @@ class ThreadingMixIn:
         return False
 
     def _se_is_serving(self):
-        """Return True in the thread of serve_forever."""
+        # Return True in the thread of serve_forever.
         loop = self._se_serving
         return loop is not None and loop[0] == port.get_ident()
 

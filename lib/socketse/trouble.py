@@ -3,7 +3,7 @@
 import errno
 import os
 
-from . import limits
+from . import limits, port
 
 _WILD = ("", "0.0.0.0", "::")
 
@@ -15,8 +15,37 @@ def missing(name, rooms):
         names = [name for some in names for name in some if name]
         return [name for name in names if limits.AF_UNIX or "Unix" not in name]
     if name.startswith("Forking"):
-        name += ": microcontrollers cannot fork; use ThreadingMixIn"
+        name += ": microcontrollers cannot fork; use ThreadingMixIn or MultiplexingMixIn"
     raise AttributeError("socketse has no " + name)
+
+
+def print_error(error, client_address, err):
+    """Print what BaseServer.handle_error tells of an exception to the file err."""
+    print("-" * 40, file=err)
+    print("Exception occurred during processing of request from", client_address, file=err)
+    port.print_exception(error, err)
+    print("-" * 40, file=err)
+
+
+def new_guard(core):
+    """Return a task for MicroPython's asyncio to queue when a handler awaits something of its.
+
+    It would queue its current task otherwise, perhaps None, and crash. An import of asyncio
+    in a handler, followed by such an await before the next of ours, is not caught.
+    """
+    return core.Task(_nobody())
+
+
+def _nobody():
+    return
+    yield
+
+
+def foreign_await(what):
+    """Return the exception for a handler that has awaited something of another loop's."""
+    return RuntimeError(
+        "only the handler's own methods can be awaited, e.g. self.sleep(seconds); not %r" % (what,)
+    )
 
 
 def bind_error(error, address, family):

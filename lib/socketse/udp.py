@@ -3,11 +3,10 @@
 import io
 from socket import SOCK_DGRAM
 
-from .server import TCPServer  # first: the largest compiles best into a whole heap
+from .server import BaseRequestHandler, TCPServer  # first: the largest compiles best
 
 # isort: split
 from . import limits, port
-from .handler import BaseRequestHandler
 
 
 class UDPServer(TCPServer):

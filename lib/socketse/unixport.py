@@ -70,12 +70,8 @@ class Socket(io.IOBase):
 
     def accept(self):
         """Return (Socket, address)."""
-        native, buf = self._native.accept()
-        try:
-            return Socket(self.family, self.type, native), unpack(buf)
-        except Exception:
-            native.close()  # nothing else would: the port's sockets have no finaliser
-            raise
+        native, address = accept_native(self)
+        return Socket(self.family, self.type, native), address
 
     def recvfrom(self, *args):
         """Return (data, address)."""
@@ -103,6 +99,16 @@ class Socket(io.IOBase):
 
 
 accept = Socket.accept
+
+
+def accept_native(sock):
+    """Return (connection, address), the connection as the port has it: 64 bytes less to keep."""
+    native, buf = sock._native.accept()
+    try:
+        return native, unpack(buf)
+    except Exception:
+        native.close()  # nothing else would: the port's sockets have no finaliser
+        raise
 
 
 def resolve(address, family, type):

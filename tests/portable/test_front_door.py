@@ -8,7 +8,9 @@ from support import BOARD, MICROPYTHON, raises
 NAMES = (
     "BaseServer TCPServer UDPServer UnixStreamServer UnixDatagramServer BaseRequestHandler "
     "StreamRequestHandler DatagramRequestHandler ThreadingMixIn ThreadingTCPServer "
-    "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer"
+    "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer "
+    "AsyncStreamRequestHandler Multiplexer MultiplexingMixIn MultiplexingTCPServer "
+    "MultiplexingUnixStreamServer"
 ).split()
 
 
@@ -39,6 +41,19 @@ def test_a_threading_server_loads_no_datagrams():
     assert "udp" not in rooms() and "unix" not in rooms()
 
 
+def test_a_multiplexing_server_loads_nothing_that_it_does_not_need():
+    assert socketse.MultiplexingTCPServer and socketse.AsyncStreamRequestHandler
+    unneeded = {"handler", "multiplexer", "threads", "alone", "udp", "unix", "limits", "rooms"}
+    assert not unneeded & set(rooms()), rooms()
+
+
+def test_multiplexing_servers_are_found_in_their_room():
+    from socketse.multiplex import Multiplexer, MultiplexingMixIn, MultiplexingTCPServer
+
+    assert Multiplexer is socketse.Multiplexer
+    assert issubclass(MultiplexingTCPServer, MultiplexingMixIn)
+
+
 def test_rooms_by_name():
     from socketse import allow, limits, options, port, services
 
@@ -49,7 +64,7 @@ def test_rooms_by_name():
 def test_forking():
     for name in ("ForkingMixIn", "ForkingTCPServer", "ForkingUDPServer"):
         e = raises(AttributeError, getattr, socketse, name)
-        assert "ThreadingMixIn" in str(e) and name in str(e)
+        assert "ThreadingMixIn" in str(e) and "MultiplexingMixIn" in str(e) and name in str(e)
 
 
 def test_unknown_name():

@@ -1,0 +1,453 @@
+"""The engine of multiplexing: many connections in one thread, in bounded memory.
+
+What is polled stands in one table: servers by their socket, connections with their handlers. The
+loop hands what has come to a handler's coroutine, and that says what it waits for next: the
+numbers that stand in stream.py.
+"""
+
+from errno import ECONNRESET, ETIMEDOUT
+from sys import modules
+
+from . import port
+from .port import const
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+_READ_SIZE = const(256)  # as in stream.py
+_READ = const(1)
+_WRITE = const(4)
+_SLEEP = const(2)
+_TURN = const(0)
+# A client that has sent or taken a byte so recently is at work, and not evicted; one that has
+# sent part of a request, which costs it nothing, is so for a shorter time.
+_AT_WORK_MS = const(1000)
+_PART_MS = const(100)
+_RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
+_LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
+# What a client still sends when its handler is done is read away, or it would lose the reply.
+_DRAIN_BYTES = const(65536)
+_DRAIN_MS = const(1000)
+
+# rp2: lwIP has 5 TCP connections in all, and the newcomer needs one. esp32: 10 sockets in all,
+# listeners included. CPython: half of the usual number of descriptors. Else what the heap has
+# room for: about 320 bytes are kept for each, the rest is for what the handlers do.
+_CONNECTIONS = {"rp2": 4, "esp32": 8, "esp8266": 4, "": 512}.get(port.PLATFORM)
+_HEAP_EACH = const(1200)
+
+# MicroPython finds what a module calls its own at once, a builtin only after a long search.
+len = len
+max = max
+min = min
+type = type
+StopIteration = StopIteration
+ticks_diff = port.ticks_diff
+ticks_ms = port.ticks_ms
+
+# To read away what nobody wants: closing must not need memory.
+_scratch = bytearray(256)
+_READINTO = "readinto" if port.PLATFORM else "recv_into"
+
+
+class Hub:
+    """Polls servers and connections, and drives the handlers."""
+
+    def __init__(self, stats, max_connections, when_full):
+        if when_full not in ("evict", "wait"):
+            raise ValueError('when_full is "evict" or "wait", not %r' % (when_full,))
+        if not max_connections:
+            max_connections = _CONNECTIONS
+            if not max_connections:
+                import gc
+
+                memory: Any = gc
+                memory.collect()
+                max_connections = max(4, min(512, memory.mem_free() // _HEAP_EACH))
+        self.max_connections = max_connections
+        self.when_full = when_full
+        self._se_stats = stats  # where out_of_memory is counted
+        self._se_table: Any = {}
+        self._se_poll = port.Poller()
+        self._se_size = 0  # connections in the table
+        self._se_shut = False  # no server accepts, because there is no room
+        self._se_open: Any = []  # sockets of servers at which somebody is
+        self._se_fresh: Any = []  # handlers that have not begun
+        self._se_turns: Any = []  # handlers that let the others have their turn
+        self._se_next: Any = None  # the tick before which no deadline passes; None: there is none
+        self._se_now: Any = 0  # ticks of this round
+        self._se_running: Any = None  # the handler at work
+        self._se_polling = False
+        self._se_seconds: Any = 0  # how long the last round might wait, and
+        self._se_ms = 0  # that in milliseconds
+        self._se_guard: Any = None
+
+    def _se_round(self, timeout):
+        # Wait for something to happen, do all that it asks for, and return True if it did.
+        if self._se_polling:
+            raise RuntimeError("a handler cannot call what has called it")
+        if timeout is not self._se_seconds:  # once, because a float needs memory
+            self._se_seconds = timeout
+            self._se_ms = -1 if timeout is None else int(timeout * 1000)
+        ms = self._se_ms
+        if self._se_turns:
+            ms = 0
+        elif self._se_next is not None:
+            left = max(ticks_diff(self._se_next, ticks_ms()), 0)
+            if not 0 <= ms < left:
+                ms = left
+        self._se_polling = True
+        # MicroPython's asyncio would queue its current task for whatever a handler awaits.
+        core: Any = modules.get("asyncio.core")
+        if core:
+            task = core.cur_task
+            if self._se_guard is None:
+                from .trouble import new_guard
+
+                self._se_guard = new_guard(core)
+            core.cur_task = self._se_guard
+        try:
+            return self._se_serve(ms)
+        except MemoryError:
+            self._se_relieve(None)
+            return True
+        except BaseException:
+            if self._se_running:
+                self._se_abort(self._se_running)
+            raise
+        finally:
+            self._se_running = None
+            self._se_polling = False
+            if core:
+                core.cur_task = task
+
+    def _se_serve(self, ms):
+        table = self._se_table
+        h = None
+        events = self._se_poll.ipoll(ms)
+        now: Any = ticks_ms()
+        self._se_now = now = now | 1  # odd: since a byte has come
+        for sock, event in events:
+            h = table.get(sock)
+            if h is None:
+                continue  # closed by what came before it
+            co = h._se_co
+            if co is None:
+                self._se_open.append(sock)
+            elif event == _READ or self._se_other(h, event):
+                data = None
+                self._se_running = h
+                try:
+                    data = sock.recv(_READ_SIZE)
+                    h._se_since = now
+                    h._se_stats["bytes_in"] += len(data)
+                    want = co.send(data)
+                    if want != _READ:
+                        self._se_change(h, want)
+                except Exception as e:
+                    self._se_end(h, e, data)
+        # Not before: to register while ipoll goes on would mix it up.
+        while self._se_open:
+            sock = self._se_open.pop()
+            if sock in table:
+                table[sock]._se_knock(sock)
+        while self._se_fresh:
+            self._se_resume(self._se_fresh.pop(), None)
+        turns = len(self._se_turns)
+        busy = turns or h is not None
+        while turns:
+            turns -= 1
+            h = self._se_turns.pop(0)
+            if h._se_co is not None and h._se_want == _TURN:
+                error = h._se_wake
+                h._se_wake = None
+                self._se_resume(h, error)
+        if self._se_next is not None and ticks_diff(self._se_next, now) <= 0:
+            self._se_look()
+        return bool(busy)
+
+    # Connections.
+
+    def _se_adopt(self, h):
+        # Drive the handler h from now on.
+        sock = h.request
+        sock.settimeout(0)
+        h._se_stats = stats = h.server._se_stats
+        h._se_since = self._se_now & ~1  # even: no byte has come yet
+        self._se_register(sock, h)
+        self._se_size += 1
+        stats["active"] += 1
+        self._se_fresh.append(h)
+        if self._se_next is None:
+            self._se_look_in(_LOOK_MS)
+
+    def _se_take(self, server):
+        # Let a server take a request that is there.
+        stats = server._se_stats
+        lost = stats["out_of_memory"]
+        server._handle_request_noblock()
+        if stats["out_of_memory"] != lost:
+            self._se_relieve(None)
+
+    def _se_register(self, sock, entry):
+        # Poll sock for input; entry is what stands for it in the table.
+        try:
+            self._se_poll.register(sock, _READ)
+        except MemoryError:
+            self._se_register_again(sock)
+        self._se_table[sock] = entry
+
+    def _se_register_again(self, sock):
+        # The poller must not poll before the same register has worked: it would crash the
+        # interpreter.
+        while self._se_relieve(None):
+            try:
+                self._se_poll.register(sock, _READ)
+                return
+            except MemoryError:
+                continue
+        self._se_poll = port.Poller()
+        for sock in self._se_table:
+            self._se_poll.register(sock, _READ)
+        raise MemoryError
+
+    def _se_leave(self, sock):
+        # Forget sock. Return what stood for it; None: it was forgotten before.
+        h = self._se_table.pop(sock, None)
+        if h is not None:
+            self._se_poll.unregister(sock)
+            if h._se_since is not None:
+                self._se_size -= 1
+                h.server._se_stats["active"] -= 1
+                if self._se_shut:
+                    self._se_let_in(_READ)
+        return h
+
+    def _se_resume(self, h, error):
+        # Resume the coroutine of h with nothing, or with error.
+        self._se_running = h
+        try:
+            want = h._se_co.throw(error) if error else h._se_co.send(None)
+            if want != _READ or h._se_want != _READ:
+                self._se_change(h, want)
+        except Exception as e:
+            self._se_end(h, e, b"")
+
+    def _se_change(self, h, want):
+        # Let h wait for what its coroutine has asked for.
+        if want is None or want not in (_READ, _WRITE, _SLEEP, _TURN):
+            from .trouble import foreign_await
+
+            self._se_guard = None  # it stands in a queue of asyncio's now
+            # Not at once: it may await that again and again.
+            h._se_wake = foreign_await(want)
+            want = _TURN
+        h._se_want = want
+        if want == _TURN:
+            self._se_turns.append(h)
+        self._se_watch(h)
+        self._se_due(h)
+
+    def _se_watch(self, h):
+        # Poll for what h waits for, and for room for what it has written.
+        mask = _READ if h._se_want == _READ else 0
+        if h._se_out:
+            mask |= _WRITE
+        self._se_poll.modify(h.request, mask)
+
+    def _se_other(self, h, event):
+        # Do what an event asks for that is not input alone. Return True to read.
+        want = h._se_want
+        try:
+            if event & _WRITE:
+                h._se_since = self._se_now
+                if h._se_out and h._se_flush():
+                    self._se_watch(h)
+            if want != _READ and event & ~(_READ | _WRITE):
+                raise OSError(ECONNRESET, "the client is gone")
+        except OSError as e:
+            h._se_out = b""
+            self._se_resume(h, e)
+            return False
+        if want == _WRITE and not h._se_out:
+            self._se_resume(h, None)
+        return want == _READ and event != _WRITE
+
+    def _se_end(self, h, exc, data):
+        # Do what is to be done for exc: mostly the end of the coroutine of h.
+        if data is None:
+            self._se_unread(h, exc)
+            return
+        h._se_co = None
+        if type(exc) is not StopIteration:
+            self._se_tell(h, exc)
+        try:
+            h.finish()
+            if h._se_out or h._se_buffer is not None and not _drained(h):
+                h.timeout = _DRAIN_MS // 1000
+                h._se_co = _goodbye(h)
+                self._se_resume(h, None)
+                return
+        except Exception as e:
+            self._se_tell(h, e)
+        self._se_close(h)
+
+    def _se_unread(self, h, exc):
+        # Tell h that recv has failed.
+        if isinstance(exc, MemoryError) and self._se_relieve(h):
+            return  # there is some now, in the next round
+        if not port.as_timeout(exc):
+            self._se_resume(h, exc)
+
+    def _se_tell(self, h, exc):
+        if not h._se_blame(exc):
+            h.server._se_report(h.request, h.client_address, exc)
+
+    def _se_abort(self, h):
+        # Close the connection of h in the middle of what it does.
+        co = h._se_co
+        h._se_co = None
+        try:
+            if co is not None and h is not self._se_running:
+                co.close()
+        except Exception as e:
+            self._se_tell(h, e)
+        try:
+            h.finish()
+        except Exception as e:
+            self._se_tell(h, e)
+        self._se_close(h)
+
+    def _se_close(self, h):
+        # Close the connection of h.
+        if self._se_leave(h.request) is None:
+            return
+        h.server._se_drained = h.request  # nothing is to be read away any more
+        try:
+            h.server.shutdown_request(h.request)
+        except Exception:
+            h.server._se_count("errors")  # a hook of the user's, or the socket is closed already
+
+    def _se_close_connections(self, server):
+        # Close the connections of a server; None: of all.
+        for h in list(self._se_table.values()):
+            if h._se_since is not None and (server is None or h.server is server):
+                self._se_abort(h)
+
+    # Deadlines.
+
+    def _se_due(self, h):
+        # Return True if the deadline of h has passed, and see to it that it is looked at.
+        if h._se_want == _SLEEP:
+            left = ticks_diff(h._se_wake, self._se_now)
+        elif h.timeout is None or h._se_want == _TURN:
+            return False
+        else:
+            left = int(h.timeout * 1000) - ticks_diff(self._se_now, h._se_since)
+        if left > 0:
+            self._se_look_in(left)
+        return left <= 0
+
+    def _se_look_in(self, ms):
+        tick = port.ticks_add(self._se_now, min(ms, _LOOK_MS))
+        if self._se_next is None or ticks_diff(tick, self._se_next) < 0:
+            self._se_next = tick
+
+    def _se_look(self):
+        # Wake who has slept enough, and tell who has waited too long.
+        self._se_next = None
+        late = []
+        for h in self._se_table.values():
+            if h._se_since is not None and self._se_due(h):
+                late.append(h)
+        for h in late:
+            if h.request not in self._se_table:
+                continue  # closed meanwhile
+            if h._se_co is None:  # it should have spoken first
+                h.server._se_count("timed_out")
+                self._se_close(h)
+                continue
+            error = None if h._se_want == _SLEEP else OSError(ETIMEDOUT, "timed out")
+            h._se_since = self._se_now & ~1 | h._se_since & 1
+            self._se_due(h)
+            self._se_resume(h, error)
+        if self._se_shut and self.when_full == "evict":
+            self._se_let_in(_READ)
+
+    # Limits.
+
+    def _se_room(self):
+        # Make room for one more connection, and return True if that could be done.
+        if self.when_full == "evict":
+            if self._se_evict(False, None):
+                return True
+            self._se_look_in(_RETRY_MS)
+        self._se_let_in(0)
+        return False
+
+    def _se_let_in(self, mask):
+        self._se_shut = not mask
+        for sock in self._se_table:
+            if self._se_table[sock]._se_since is None:
+                self._se_poll.modify(sock, mask)
+
+    def _se_evict(self, anybody, but):
+        # Close the connection that is silent longest, and return True if there was one.
+        #
+        # First those that have never spoken; of the others only one that is not
+        # at work. For memory anybody may go: first the one that holds most. Never but.
+        found = None
+        longest = 0
+        for h in self._se_table.values():
+            since = h._se_since
+            if since is None or h is but:
+                continue
+            age = ticks_diff(self._se_now, since) + 1
+            held = len(h._se_out) + len(h._se_buffer or b"")
+            if since & 1 == 0:
+                age += 0x8000000
+            if anybody:
+                age = min(held, 0x1FFF) << 16 | min(age, 0xFFFF)
+            elif age <= (_PART_MS if held else _AT_WORK_MS):
+                continue
+            if age > longest:
+                longest = age
+                found = h
+        if found is None:
+            return False
+        found.server._se_count("evicted")
+        self._se_abort(found)
+        return True
+
+    def _se_relieve(self, but):
+        # Make room in the heap, and return True if that could be done.
+        self._se_stats["out_of_memory"] += 1
+        found = self._se_evict(True, but)
+        port.collect()
+        return found
+
+
+def _drained(h):
+    # Return False if the client is in the middle of sending.
+    try:
+        if port.half_close is not None:
+            port.half_close(h.request)
+        n = getattr(h.request, _READINTO)(_scratch)
+    except OSError:
+        return True  # nothing there, or the client is gone
+    return n is None or n < len(_scratch)
+
+
+@port.coroutine
+def _goodbye(h):
+    # Send what h has written, and read away what its client still sends.
+    while h._se_out:
+        yield _WRITE
+    if h._se_buffer is None or _drained(h):
+        return
+    end = port.ticks_add(ticks_ms(), _DRAIN_MS)
+    left = _DRAIN_BYTES
+    while left > 0 and ticks_diff(end, ticks_ms()) > 0:
+        data = yield _READ
+        if not data:
+            return
+        left -= len(data)

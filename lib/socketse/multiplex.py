@@ -1,0 +1,104 @@
+"""MultiplexingMixIn and its servers: many connections in the thread that serves."""
+
+from .server import TCPServer, _mark_left  # first: the largest compiles best
+
+# isort: split
+from . import port
+from .hub import Hub
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+
+class MultiplexingMixIn:
+    """Gives a server a multiplexer of its own: many connections in the thread that serves.
+
+    The handler is an AsyncStreamRequestHandler; handlers of other kinds run one
+    after the other, for at most 10 s each.
+    """
+
+    max_connections = None  # at once; None: as many as this port and its heap have room for
+    when_full = "evict"  # or "wait", see Multiplexer
+    _se_co = _se_since = None  # as an entry in the table: no connection
+    _se_hub: "Any" = None
+    _se_inline: "Any" = None
+    _se_plain: "Any" = None  # True: the handler is no coroutine
+    # From the server that it is mixed into.
+    timeout: "Any"
+    socket: "Any"
+    RequestHandlerClass: "Any"
+    finish_request: "Any"
+    handle_timeout: "Any"
+    service_actions: "Any"
+    _se_stats: "Any"
+    _handle_request_noblock: "Any"
+
+    def get_request(self):
+        """Return (connection, client_address) of the next connection; may be overridden."""
+        return port.accept_native(self.socket)
+
+    def process_request(self, request, client_address):
+        """Begin to handle one request; the multiplexer goes on with it."""
+        if self._se_plain is None:
+            self._se_plain = not hasattr(self.RequestHandlerClass, "_se_blame")
+        if not self._se_plain:
+            self.finish_request(request, client_address)
+        else:
+            from .multiplexer import process_plain
+
+            process_plain(self, request, client_address)
+
+    def handle_request(self):
+        """Do one round, or call handle_timeout if nothing happens within self.timeout seconds."""
+        try:
+            hub = self._se_new_poller()
+            timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
+            if not hub._se_round(timeout):
+                self.handle_timeout()
+        except BaseException:
+            _mark_left(self, True)
+            raise
+
+    def _se_new_poller(self):
+        _mark_left(self, False)
+        if self._se_hub is None:
+            self._se_hub = Hub(self._se_stats, self.max_connections, self.when_full)
+            self._se_hub._se_register(self.socket, self)
+        return self._se_hub
+
+    def _se_ready(self, timeout):
+        self._se_hub._se_round(timeout)
+        return False  # nothing is left to be done
+
+    def _se_knock(self, sock):
+        # Take a new connection.
+        hub = self._se_hub
+        if hub._se_size < hub.max_connections or hub._se_room():
+            hub._se_take(self)
+
+    def _se_evict(self, n):
+        # Descriptors have run out.
+        self._se_hub._se_evict(False, None)
+
+    def _se_join(self):
+        if self._se_hub is not None:
+            self._se_hub._se_leave(self.socket)
+            self._se_hub._se_close_connections(self)
+
+
+class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
+    """TCPServer with a multiplexer of its own."""
+
+
+def __getattr__(name):
+    # Made on first use: boards have no Unix sockets, and few programs both.
+    if name == "MultiplexingUnixStreamServer":
+        from .unix import UnixStreamServer
+
+        made = type(name, (MultiplexingMixIn, UnixStreamServer), {"__module__": __name__})
+    elif name == "Multiplexer":
+        from .multiplexer import Multiplexer as made
+    else:
+        raise AttributeError("module 'socketse.multiplex' has no attribute '%s'" % name)
+    globals()[name] = made
+    return made

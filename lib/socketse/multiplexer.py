@@ -1,0 +1,281 @@
+"""Multiplexer: one loop and one table of connections for any number of servers."""
+
+from socket import SOCK_STREAM
+
+from .server import (  # first: the largest compiles best into a whole heap
+    BaseRequestHandler,
+    BaseServer,
+    TCPServer,
+    _mark_left,
+)
+
+# isort: split
+from . import port
+from .hub import Hub
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+_IDLE_SECONDS = 0.005  # between two rounds of serve() without events
+# What a door puts on its server.
+_HOOKS = "shutdown get_request process_request _se_hub _se_evict _se_join"
+
+
+class Multiplexer(Hub):
+    """Serves many servers, of all kinds, and their connections in one thread.
+
+    max_connections  at once, of all servers; None: as many as this port and its heap have room for
+    when_full        "evict": a newcomer takes the place of the one that is silent longest;
+                     "wait": it waits until there is a place
+    Raises ValueError for another when_full. All methods but shutdown() are for one thread.
+    """
+
+    _se_is_own_thread = None
+    serve_forever: "Any" = BaseServer.serve_forever
+    shutdown: "Any" = BaseServer.shutdown
+    _se_count: "Any" = BaseServer._se_count
+
+    def __init__(self, max_connections=None, when_full="evict"):
+        self._se_stats = {"out_of_memory": 0}
+        Hub.__init__(self, self._se_stats, max_connections, when_full)
+        self.servers: Any = []
+        self._se_doors: Any = []
+        self._se_left = False  # an exception has left poll()
+        self._se_serving: Any = None  # as BaseServer has them
+        self._se_poller: Any = None
+        self._se_stop = False
+
+    def add(self, server):
+        """Serve server too, and return it: any of socketse's, with any handler.
+
+        The server's shutdown() stops the multiplexer from now on. Raises ValueError
+        if the server is in a multiplexer already.
+        """
+        if getattr(server, "_se_hub", None) or server in self.servers:
+            raise ValueError("this server is in a multiplexer already: %r" % (server,))
+        self._se_doors.append(_Door(self, server))
+        self.servers.append(server)
+        return server
+
+    def remove(self, server):
+        """Serve server no longer and close its connections, but not the server itself."""
+        for door in self._se_doors:
+            if door.server is server:
+                self._se_doors.remove(door)
+                self.servers.remove(server)
+                door.leave()
+                break
+        self._se_close_connections(server)
+
+    def close(self):
+        """Close all servers and connections."""
+        for server in list(self.servers):
+            server.server_close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
+
+    @property
+    def stats(self):
+        """The sums of the servers' counters, in a new dict."""
+        total = dict(self._se_stats)
+        for server in self.servers:
+            for name in server.stats:
+                total[name] = total.get(name, 0) + server.stats[name]
+        return total
+
+    def poll(self, timeout=0):
+        """Do one round, for programs with a main loop of their own.
+
+        timeout  seconds to wait for something to happen; None: for ever
+        Returns True if anything happened. Raises RuntimeError if a handler
+        calls it.
+        """
+        if self._se_left:
+            self._se_left = False
+            _mark_left(self, False)
+        try:
+            busy = self._se_round(timeout)
+            self.service_actions()
+        except BaseException:
+            self._se_left = True
+            _mark_left(self, True)
+            raise
+        return busy
+
+    async def serve(self):
+        """Serve until shutdown(), beside the other tasks of asyncio."""
+        from asyncio import sleep
+
+        if self._se_serving is not None:
+            raise RuntimeError("it serves already")
+        self._se_serving = [port.get_ident()]
+        try:
+            while not self._se_stop:
+                await sleep(0 if self.poll(0) else _IDLE_SECONDS)
+        finally:
+            self._se_serving = None
+            self._se_stop = False
+
+    def service_actions(self):
+        """Called after each round: calls service_actions() of the servers."""
+        for door in self._se_doors:
+            if door.actions:
+                door.actions()
+
+    def _se_round(self, timeout):
+        # Do one round, as Hub does.
+        for door in self._se_doors:
+            if door.turn:
+                timeout = door.turn(timeout)
+        return Hub._se_round(self, timeout)
+
+    # BaseServer's hooks.
+
+    def _se_new_poller(self):
+        _mark_left(self, False)
+        return self
+
+    def _se_ready(self, timeout):
+        self._se_round(timeout)
+        return False  # nothing is left to be done
+
+
+class _Door:
+    """A server in a multiplexer, for whose socket it stands in the table."""
+
+    _se_co = _se_since = None  # no connection
+    _limited = False  # True: who comes in gets a place in the table
+
+    def __init__(self, hub, server):
+        self.hub = hub
+        self.server = server
+        self.actions: Any = None
+        if type(server).service_actions is not BaseServer.service_actions:
+            self.actions = server.service_actions
+        self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
+        server.shutdown = hub.shutdown
+        server._se_join = self.join
+        server._se_poller = self
+        if server.socket_type == SOCK_STREAM and not self.turn:
+            handler = server.RequestHandlerClass
+            handler = getattr(handler, "func", handler)  # functools.partial's
+            server._se_hub = hub
+            server._se_evict = self.evict
+            self._limited = hasattr(handler, "_se_blame")
+            server._se_inline = None
+            if self._limited:
+                server.process_request = server.finish_request
+                if type(server).get_request is TCPServer.get_request:
+                    server.get_request = self.get_request
+            else:
+                self._limited = getattr(handler, "client_speaks_first", False)
+                server.process_request = self.process_request
+        self.register(server.socket, 1)
+
+    # A server's poller.
+
+    def register(self, sock, mask):
+        self.hub._se_register(sock, self)
+
+    def unregister(self, sock):
+        self.hub._se_leave(sock)
+
+    # What a server is made to call.
+
+    def evict(self, n):
+        """Descriptors have run out."""
+        self.hub._se_evict(False, None)
+
+    def join(self):
+        self.hub.remove(self.server)
+        if self.server._se_join:
+            self.server._se_join()
+
+    def get_request(self):
+        return port.accept_native(self.server.socket)
+
+    def process_request(self, request, client_address):
+        process_plain(self.server, request, client_address)
+
+    def leave(self):
+        """Let the server be as it was."""
+        server = self.server
+        self.unregister(server.socket)
+        server._se_poller = None
+        for name in _HOOKS.split():
+            try:
+                delattr(server, name)
+            except AttributeError:
+                continue  # this kind of server had none
+
+    def _turn(self, timeout):
+        self.server._se_poller = self  # it forgets one that has failed
+        ms = -1 if timeout is None else int(timeout * 1000)
+        return self.server._se_turn(ms) / 1000 if self.server._se_waiting else timeout
+
+    def _se_knock(self, sock):
+        # Take what has come to a socket of the server's.
+        server = self.server
+        hub = self.hub
+        if sock is not server.socket:
+            server._se_spoke(sock)  # ThreadingMixIn's: one that waits for a thread
+        elif not self._limited or hub._se_size < hub.max_connections or hub._se_room():
+            hub._se_take(server)
+
+
+def process_plain(server, request, client_address):
+    """Let a plain handler handle a request: now, or when the client has spoken."""
+    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
+        _Knock(request, client_address, server)
+    else:
+        _run_plain(server, request, client_address)
+
+
+def _run_plain(server, request, client_address):
+    # Run a plain handler to its end, which comes within 10 s.
+    from .workers import Bounded
+
+    request = server._se_inline = Bounded(request)
+    try:
+        BaseServer.process_request(server, request, client_address)
+    finally:
+        server._se_inline = None
+
+
+class _Knock(BaseRequestHandler):
+    """A connection whose plain handler is called when the client has spoken."""
+
+    _se_co = _se_wake = None
+    _se_buffer = _se_out = b""
+    _se_want = 1
+    timeout = 60
+
+    def __init__(self, request, client_address, server):
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        hub = server._se_hub
+        self._se_since = hub._se_now & ~1
+        hub._se_register(request, self)
+        hub._se_size += 1
+        self._se_count("active")
+        hub._se_look_in(1000)
+
+    def _se_blame(self, exc):
+        return False
+
+    def _se_knock(self, sock):
+        server = self.server
+        server._se_hub._se_leave(sock)
+        try:
+            _run_plain(server, sock, self.client_address)
+        except Exception as e:
+            server._se_report(sock, self.client_address, e)
+            server.shutdown_request(sock)
+        except BaseException:
+            server.shutdown_request(sock)
+            raise
