@@ -5,6 +5,8 @@ MicroPythons that tools/interpreters.py finds. At the end stands a table of targ
 passed, failed and was not run, and why.
 """
 
+import collections
+import concurrent.futures
 import os
 import pathlib
 import random
@@ -165,6 +167,10 @@ class Board(Target):
         return found
 
 
+_given = collections.deque(maxlen=2000)
+_lock = threading.Lock()
+
+
 def free_port():
     """Return a port that is free for TCP and UDP on every address of this machine.
 
@@ -173,6 +179,10 @@ def free_port():
     """
     while True:
         port = random.randrange(10000, 30000)
+        with _lock:
+            if port in _given:
+                continue  # to a test that may not have begun to use it
+            _given.append(port)
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(socket.AF_INET, kind) as s:
@@ -285,7 +295,17 @@ class PortableTest(pytest.Item):
         self.target_name = target
 
     def runtest(self):
-        target = find_target(self.target_name)
+        status, output = _ahead.outcome(self)
+        last = output.rstrip().rsplit("\n", 1)[-1]
+        if last.startswith("SKIP "):
+            pytest.skip("%s: %s" % (self.target_name, last[5:]))
+        if status != 0 or last != "OK":
+            raise PortableFailure("%s\nexit status %s" % (output, status))
+
+    def run_program(self):
+        """Run the function in a process of its own; return its exit status and output."""
+        with _lock:
+            target = find_target(self.target_name)
         ports = [free_port() for _ in range(16)]
         program = Program(
             target.command([PORTABLE / "run.py", self.path, self.function_name, *ports]),
@@ -297,11 +317,7 @@ class PortableTest(pytest.Item):
             status = "no end in time"
         finally:
             program.kill()
-        last = program.output.rstrip().rsplit("\n", 1)[-1]
-        if last.startswith("SKIP "):
-            pytest.skip("%s: %s" % (self.target_name, last[5:]))
-        if status != 0 or last != "OK":
-            raise PortableFailure("%s\nexit status %s" % (program.output, status))
+        return status, program.output
 
     def repr_failure(self, excinfo):
         if isinstance(excinfo.value, PortableFailure):
@@ -310,6 +326,27 @@ class PortableTest(pytest.Item):
 
     def reportinfo(self):
         return self.path, 0, self.name
+
+
+class _Ahead:
+    """Runs portable tests, which mostly wait, a few at a time: those that come next."""
+
+    WIDTH = 6
+
+    def __init__(self):
+        self._pool = concurrent.futures.ThreadPoolExecutor(self.WIDTH)
+        self._begun = {}
+
+    def outcome(self, item):
+        items = item.session.items
+        at = items.index(item)
+        for one in items[at : at + self.WIDTH]:
+            if isinstance(one, PortableTest) and one not in self._begun:
+                self._begun[one] = self._pool.submit(one.run_program)
+        return self._begun[item].result()
+
+
+_ahead = _Ahead()
 
 
 class PortableFailure(Exception):

@@ -12,26 +12,20 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    from .rooms import rooms
+    from .rooms import find
 
-    # It is for finding names, and when they have been found nobody needs it.
+    # The list is for finding names: it is not to be in the way of what is loaded now.
     modules.pop("socketse.rooms", None)
     globals().pop("rooms", None)
-    for entry in rooms.split():
-        room, names = entry.split(":")
-        if name == room or name in names.split(","):
-            if names and room != "server":
-                # The largest rooms first: compiled into a heap that others have parted, they
-                # would need 10 kB more.
-                if room[:5] == "multi":
-                    __getattr__("hub")
-                __getattr__("server")
-            # Five arguments: with a fromlist MicroPython too returns the room itself.
-            found = __import__(__name__ + "." + room, None, None, (name,))
-            if name != room:
-                found = getattr(found, name)
-            globals()[name] = found
-            return found
-    from .trouble import missing
-
-    return missing(name, rooms)
+    room, needed = find(name)
+    del find
+    if room is None:
+        return needed
+    for first in needed:
+        __getattr__(first)
+    # Five arguments: with a fromlist MicroPython too returns the room itself.
+    found = __import__(__name__ + "." + room, None, None, (name,))
+    if name != room:
+        found = getattr(found, name)
+    globals()[name] = found
+    return found

@@ -55,6 +55,8 @@ class _Driver:
                     raise foreign_await(want)
             except Exception as e:
                 error = e
+                if isinstance(e, OSError) and not port.as_timeout(e):
+                    self._h._se_out = b""  # nobody takes it any more
 
     def _poll(self, mask, ms):
         # Return what of mask has happened within ms; 0: nothing.
@@ -80,6 +82,8 @@ class _Driver:
                 to_end = max(port.ticks_diff(self._end, port.ticks_ms()), 0)
                 ms = min(left, to_end) if left >= 0 else to_end
             event = self._poll(mask, ms)
+            if mask == 4 and event & ~5:
+                raise OSError(ECONNRESET, "the client is gone")
             if event & ~4 or event & mask:
                 return
             if not event:
@@ -116,23 +120,27 @@ class _Driver:
 
     def close(self):
         self._poller.unregister(self._sock)
-        self._sock.settimeout(None)
+        try:
+            self._sock.settimeout(None)
+        except OSError:
+            return  # the handler has closed it
 
 
 def run(h):
     """Run the handler h to the end of its connection."""
-    # Threads share the server's: these are added at the end, under its lock.
-    h._se_stats = {"bytes_in": 0, "bytes_out": 0}
     driver = _Driver(h)
+    error = None
     try:
         try:
             driver.drive(h._se_co)
-        except (OSError, EOFError) as e:
-            if not h._se_blame(e):
-                raise
+        except Exception as e:
+            error = e
         finally:
             h.finish()
+        if not isinstance(error, OSError):
             driver.flush()
+        if error:
+            raise error
     except (OSError, EOFError) as e:
         if not h._se_blame(e):
             raise

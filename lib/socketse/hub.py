@@ -19,14 +19,13 @@ _READ = const(1)
 _WRITE = const(4)
 _SLEEP = const(2)
 _TURN = const(0)
-# A client that has sent or taken a byte so recently is at work, and not evicted; one that has
-# sent part of a request, which costs it nothing, is so for a shorter time.
+# A client that has sent or taken a byte so recently is at work, and not evicted, unless all that
+# came is part of a request: that costs it nothing.
 _AT_WORK_MS = const(1000)
-_PART_MS = const(100)
 _RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 # What a client still sends when its handler is done is read away, or it would lose the reply.
-_DRAIN_BYTES = const(65536)
+_DRAIN_BYTES = const(0x100000)
 _DRAIN_MS = const(1000)
 
 # rp2: lwIP has 5 TCP connections in all, and the newcomer needs one. esp32: 10 sockets in all,
@@ -77,6 +76,7 @@ class Hub:
         self._se_now: Any = 0  # ticks of this round
         self._se_running: Any = None  # the handler at work
         self._se_polling = False
+        self._se_relieved = False
         self._se_seconds: Any = 0  # how long the last round might wait, and
         self._se_ms = 0  # that in milliseconds
         self._se_guard: Any = None
@@ -95,20 +95,18 @@ class Hub:
             left = max(ticks_diff(self._se_next, ticks_ms()), 0)
             if not 0 <= ms < left:
                 ms = left
-        self._se_polling = True
         # MicroPython's asyncio would queue its current task for whatever a handler awaits.
         core: Any = modules.get("asyncio.core")
         if core:
             task = core.cur_task
             if self._se_guard is None:
-                from .trouble import new_guard
-
-                self._se_guard = new_guard(core)
+                self._se_new_guard(core)
             core.cur_task = self._se_guard
+        self._se_polling = True
         try:
             return self._se_serve(ms)
         except MemoryError:
-            self._se_relieve(None)
+            self._se_relieve()
             return True
         except BaseException:
             if self._se_running:
@@ -116,9 +114,31 @@ class Hub:
             raise
         finally:
             self._se_running = None
+            # Empty, unless an exception got between. What is at the doors will be there again.
+            self._se_open.clear()
+            while self._se_fresh:
+                self._se_abort(self._se_fresh.pop())
             self._se_polling = False
             if core:
                 core.cur_task = task
+
+    def _se_new_guard(self, core):
+        from .trouble import new_guard
+
+        core.cur_task = self._se_guard = new_guard(core)
+
+    def _se_wait(self, timeout):
+        # Do rounds until something has happened, or timeout seconds have passed.
+        end = None
+        if timeout is not None:
+            end = port.ticks_add(ticks_ms(), int(timeout * 1000))
+        while not self._se_round(timeout):
+            if end is not None:
+                left = ticks_diff(end, ticks_ms())
+                if left <= 0:
+                    return False
+                timeout = left / 1000
+        return True
 
     def _se_serve(self, ms):
         table = self._se_table
@@ -145,13 +165,17 @@ class Hub:
                         self._se_change(h, want)
                 except Exception as e:
                     self._se_end(h, e, data)
+        self._se_running = None
         # Not before: to register while ipoll goes on would mix it up.
         while self._se_open:
             sock = self._se_open.pop()
             if sock in table:
                 table[sock]._se_knock(sock)
         while self._se_fresh:
-            self._se_resume(self._se_fresh.pop(), None)
+            h = self._se_fresh.pop()
+            if h._se_co is not None:
+                self._se_resume(h, None)
+                self._se_running = None
         turns = len(self._se_turns)
         busy = turns or h is not None
         while turns:
@@ -169,14 +193,17 @@ class Hub:
 
     def _se_adopt(self, h):
         # Drive the handler h from now on.
-        sock = h.request
-        sock.settimeout(0)
-        h._se_stats = stats = h.server._se_stats
         h._se_since = self._se_now & ~1  # even: no byte has come yet
-        self._se_register(sock, h)
-        self._se_size += 1
-        stats["active"] += 1
         self._se_fresh.append(h)
+        try:
+            self._se_register(h.request, h)
+        except MemoryError:
+            self._se_fresh.remove(h)
+            raise
+        self._se_size += 1
+        h._se_stats["active"] += 1
+        if h._se_out:
+            self._se_watch(h)
         if self._se_next is None:
             self._se_look_in(_LOOK_MS)
 
@@ -184,9 +211,10 @@ class Hub:
         # Let a server take a request that is there.
         stats = server._se_stats
         lost = stats["out_of_memory"]
+        self._se_relieved = False
         server._handle_request_noblock()
-        if stats["out_of_memory"] != lost:
-            self._se_relieve(None)
+        if stats["out_of_memory"] != lost and not self._se_relieved:
+            self._se_relieve()
 
     def _se_register(self, sock, entry):
         # Poll sock for input; entry is what stands for it in the table.
@@ -194,20 +222,32 @@ class Hub:
             self._se_poll.register(sock, _READ)
         except MemoryError:
             self._se_register_again(sock)
-        self._se_table[sock] = entry
+        try:
+            self._se_table[sock] = entry
+        except MemoryError:
+            self._se_poll.unregister(sock)
+            raise
 
     def _se_register_again(self, sock):
         # The poller must not poll before the same register has worked: it would crash the
         # interpreter.
-        while self._se_relieve(None):
+        while self._se_relieve():
             try:
                 self._se_poll.register(sock, _READ)
                 return
             except MemoryError:
                 continue
-        self._se_poll = port.Poller()
-        for sock in self._se_table:
-            self._se_poll.register(sock, _READ)
+        # Only servers are left.
+        poller = None
+        while poller is None:
+            try:
+                poller = port.Poller()
+                for known in self._se_table:
+                    poller.register(known, _READ)
+            except MemoryError:
+                poller = None
+                port.sleep_ms(_RETRY_MS)  # somebody else has to give some back
+        self._se_poll = poller
         raise MemoryError
 
     def _se_leave(self, sock):
@@ -225,8 +265,12 @@ class Hub:
     def _se_resume(self, h, error):
         # Resume the coroutine of h with nothing, or with error.
         self._se_running = h
+        stats = h._se_stats
+        sent = stats["bytes_out"]
         try:
             want = h._se_co.throw(error) if error else h._se_co.send(None)
+            if stats["bytes_out"] != sent:
+                h._se_since = self._se_now  # its client takes what it sends
             if want != _READ or h._se_want != _READ:
                 self._se_change(h, want)
         except Exception as e:
@@ -237,15 +281,20 @@ class Hub:
         if want is None or want not in (_READ, _WRITE, _SLEEP, _TURN):
             from .trouble import foreign_await
 
-            self._se_guard = None  # it stands in a queue of asyncio's now
+            core: Any = modules.get("asyncio.core")
+            if core:
+                self._se_new_guard(core)  # the old one stands in a queue now
             # Not at once: it may await that again and again.
             h._se_wake = foreign_await(want)
             want = _TURN
+        elif want != _SLEEP:
+            h._se_wake = None if want == _TURN else ticks_ms()  # when the wait began
         h._se_want = want
-        if want == _TURN:
+        if want == _TURN and h not in self._se_turns:
             self._se_turns.append(h)
         self._se_watch(h)
-        self._se_due(h)
+        if self._se_due(h):
+            self._se_look_in(0)
 
     def _se_watch(self, h):
         # Poll for what h waits for, and for room for what it has written.
@@ -264,8 +313,8 @@ class Hub:
                     self._se_watch(h)
             if want != _READ and event & ~(_READ | _WRITE):
                 raise OSError(ECONNRESET, "the client is gone")
-        except OSError as e:
-            h._se_out = b""
+        except Exception as e:
+            h._se_out = b""  # with a MemoryError, what is left of it is lost
             self._se_resume(h, e)
             return False
         if want == _WRITE and not h._se_out:
@@ -277,13 +326,18 @@ class Hub:
         if data is None:
             self._se_unread(h, exc)
             return
+        if h.request not in self._se_table:
+            return  # it has closed its own server
         h._se_co = None
+        if h._se_done:
+            self._se_close(h)
+            return
         if type(exc) is not StopIteration:
             self._se_tell(h, exc)
+        h._se_done = True
         try:
             h.finish()
             if h._se_out or h._se_buffer is not None and not _drained(h):
-                h.timeout = _DRAIN_MS // 1000
                 h._se_co = _goodbye(h)
                 self._se_resume(h, None)
                 return
@@ -293,9 +347,10 @@ class Hub:
 
     def _se_unread(self, h, exc):
         # Tell h that recv has failed.
-        if isinstance(exc, MemoryError) and self._se_relieve(h):
-            return  # there is some now, in the next round
-        if not port.as_timeout(exc):
+        if isinstance(exc, MemoryError):
+            self._se_running = None  # it waits as before
+            self._se_relieve()
+        elif not port.as_timeout(exc):
             self._se_resume(h, exc)
 
     def _se_tell(self, h, exc):
@@ -312,10 +367,15 @@ class Hub:
         except Exception as e:
             self._se_tell(h, e)
         try:
-            h.finish()
+            if not h._se_done:
+                h._se_done = True
+                h.finish()
         except Exception as e:
             self._se_tell(h, e)
-        self._se_close(h)
+        finally:
+            if co is not None:
+                _drained(h)
+            self._se_close(h)
 
     def _se_close(self, h):
         # Close the connection of h.
@@ -342,7 +402,10 @@ class Hub:
         elif h.timeout is None or h._se_want == _TURN:
             return False
         else:
-            left = int(h.timeout * 1000) - ticks_diff(self._se_now, h._se_since)
+            waited = ticks_diff(self._se_now, h._se_since)
+            if h._se_wake is not None:
+                waited = min(waited, ticks_diff(self._se_now, h._se_wake))
+            left = int(h.timeout * 1000) - waited
         if left > 0:
             self._se_look_in(left)
         return left <= 0
@@ -366,19 +429,23 @@ class Hub:
                 h.server._se_count("timed_out")
                 self._se_close(h)
                 continue
-            error = None if h._se_want == _SLEEP else OSError(ETIMEDOUT, "timed out")
-            h._se_since = self._se_now & ~1 | h._se_since & 1
-            self._se_due(h)
+            error = None
+            if h._se_want != _SLEEP:
+                error = OSError(ETIMEDOUT, "timed out")
+                h._se_wake = self._se_now  # should it wait again
+                self._se_due(h)
             self._se_resume(h, error)
         if self._se_shut and self.when_full == "evict":
             self._se_let_in(_READ)
+        if self._se_size:
+            self._se_look_in(_LOOK_MS)  # a handler may have shortened its timeout
 
     # Limits.
 
     def _se_room(self):
         # Make room for one more connection, and return True if that could be done.
         if self.when_full == "evict":
-            if self._se_evict(False, None):
+            if self._se_evict(False):
                 return True
             self._se_look_in(_RETRY_MS)
         self._se_let_in(0)
@@ -387,27 +454,29 @@ class Hub:
     def _se_let_in(self, mask):
         self._se_shut = not mask
         for sock in self._se_table:
-            if self._se_table[sock]._se_since is None:
+            entry = self._se_table[sock]
+            if entry._se_since is None and entry._se_limited:
                 self._se_poll.modify(sock, mask)
 
-    def _se_evict(self, anybody, but):
+    def _se_evict(self, anybody):
         # Close the connection that is silent longest, and return True if there was one.
-        #
-        # First those that have never spoken; of the others only one that is not
-        # at work. For memory anybody may go: first the one that holds most. Never but.
+        # First those that have never spoken; of the others only one that is not at work.
+        # For memory anybody may go: first the one that holds most.
         found = None
         longest = 0
         for h in self._se_table.values():
             since = h._se_since
-            if since is None or h is but:
+            if since is None:
                 continue
             age = ticks_diff(self._se_now, since) + 1
-            held = len(h._se_out) + len(h._se_buffer or b"")
+            if age < 0 or age > 0x7FFFFFF:
+                age = 0x7FFFFFF  # after six days ticks say that it has just spoken
             if since & 1 == 0:
                 age += 0x8000000
             if anybody:
+                held = len(h._se_out) + len(h._se_buffer or b"")
                 age = min(held, 0x1FFF) << 16 | min(age, 0xFFFF)
-            elif age <= (_PART_MS if held else _AT_WORK_MS):
+            elif age <= _AT_WORK_MS and not h._se_buffer:
                 continue
             if age > longest:
                 longest = age
@@ -418,12 +487,19 @@ class Hub:
         self._se_abort(found)
         return True
 
-    def _se_relieve(self, but):
+    def _se_relieve(self):
         # Make room in the heap, and return True if that could be done.
         self._se_stats["out_of_memory"] += 1
-        found = self._se_evict(True, but)
+        self._se_relieved = True
+        found = self._se_evict(True)
         port.collect()
         return found
+
+
+def is_async(server):
+    """Return True if the server's handler is an AsyncStreamRequestHandler."""
+    handler = server.RequestHandlerClass
+    return hasattr(getattr(handler, "func", handler), "_se_blame")  # functools.partial's func
 
 
 def _drained(h):
@@ -444,6 +520,7 @@ def _goodbye(h):
         yield _WRITE
     if h._se_buffer is None or _drained(h):
         return
+    h.timeout = _DRAIN_MS // 1000
     end = port.ticks_add(ticks_ms(), _DRAIN_MS)
     left = _DRAIN_BYTES
     while left > 0 and ticks_diff(end, ticks_ms()) > 0:

@@ -4,7 +4,7 @@ from .server import TCPServer, _mark_left  # first: the largest compiles best
 
 # isort: split
 from . import port
-from .hub import Hub
+from .hub import Hub, is_async
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -20,40 +20,37 @@ class MultiplexingMixIn:
     max_connections = None  # at once; None: as many as this port and its heap have room for
     when_full = "evict"  # or "wait", see Multiplexer
     _se_co = _se_since = None  # as an entry in the table: no connection
+    _se_limited = True  # who comes in gets a place in the table
     _se_hub: "Any" = None
     _se_inline: "Any" = None
-    _se_plain: "Any" = None  # True: the handler is no coroutine
+    _se_plain = False  # True: the handler is no coroutine
     # From the server that it is mixed into.
     timeout: "Any"
     socket: "Any"
     RequestHandlerClass: "Any"
     finish_request: "Any"
+    get_request: "Any"
     handle_timeout: "Any"
     service_actions: "Any"
     _se_stats: "Any"
+    _se_serving: "Any"
     _handle_request_noblock: "Any"
-
-    def get_request(self):
-        """Return (connection, client_address) of the next connection; may be overridden."""
-        return port.accept_native(self.socket)
 
     def process_request(self, request, client_address):
         """Begin to handle one request; the multiplexer goes on with it."""
-        if self._se_plain is None:
-            self._se_plain = not hasattr(self.RequestHandlerClass, "_se_blame")
         if not self._se_plain:
             self.finish_request(request, client_address)
         else:
             from .multiplexer import process_plain
 
-            process_plain(self, request, client_address)
+            process_plain(self, request, client_address, TCPServer.process_request)
 
     def handle_request(self):
         """Do one round, or call handle_timeout if nothing happens within self.timeout seconds."""
         try:
             hub = self._se_new_poller()
             timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
-            if not hub._se_round(timeout):
+            if not hub._se_wait(timeout):
                 self.handle_timeout()
         except BaseException:
             _mark_left(self, True)
@@ -64,7 +61,13 @@ class MultiplexingMixIn:
         if self._se_hub is None:
             self._se_hub = Hub(self._se_stats, self.max_connections, self.when_full)
             self._se_hub._se_register(self.socket, self)
+            self._se_plain = not is_async(self)
+            if not self._se_plain and type(self).get_request is TCPServer.get_request:
+                self.get_request = self._se_accept
         return self._se_hub
+
+    def _se_accept(self):
+        return port.accept_native(self.socket)
 
     def _se_ready(self, timeout):
         self._se_hub._se_round(timeout)
@@ -78,9 +81,12 @@ class MultiplexingMixIn:
 
     def _se_evict(self, n):
         # Descriptors have run out.
-        self._se_hub._se_evict(False, None)
+        self._se_hub._se_evict(False)
 
     def _se_join(self):
+        loop = self._se_serving
+        while loop and loop[0] != port.get_ident() and self._se_serving is loop:
+            port.sleep_ms(5)  # the loop is about to end
         if self._se_hub is not None:
             self._se_hub._se_leave(self.socket)
             self._se_hub._se_close_connections(self)

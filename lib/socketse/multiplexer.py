@@ -11,14 +11,14 @@ from .server import (  # first: the largest compiles best into a whole heap
 
 # isort: split
 from . import port
-from .hub import Hub
+from .hub import Hub, is_async
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
 _IDLE_SECONDS = 0.005  # between two rounds of serve() without events
 # What a door puts on its server.
-_HOOKS = "shutdown get_request process_request _se_hub _se_evict _se_join"
+_HOOKS = "shutdown get_request process_request shutdown_request _se_hub _se_evict _se_join"
 
 
 class Multiplexer(Hub):
@@ -30,7 +30,6 @@ class Multiplexer(Hub):
     Raises ValueError for another when_full. All methods but shutdown() are for one thread.
     """
 
-    _se_is_own_thread = None
     serve_forever: "Any" = BaseServer.serve_forever
     shutdown: "Any" = BaseServer.shutdown
     _se_count: "Any" = BaseServer._se_count
@@ -49,10 +48,16 @@ class Multiplexer(Hub):
         """Serve server too, and return it: any of socketse's, with any handler.
 
         The server's shutdown() stops the multiplexer from now on. Raises ValueError
-        if the server is in a multiplexer already.
+        if the server is in a multiplexer already, and RuntimeError in a handler.
         """
-        if getattr(server, "_se_hub", None) or server in self.servers:
+        own = getattr(server, "_se_hub", None)
+        if own and not isinstance(own, Multiplexer):
+            server._se_join()  # MultiplexingMixIn's
+            server._se_hub = own = None
+        if own or server in self.servers:
             raise ValueError("this server is in a multiplexer already: %r" % (server,))
+        if self._se_polling:
+            raise RuntimeError("a handler cannot add a server")
         self._se_doors.append(_Door(self, server))
         self.servers.append(server)
         return server
@@ -98,7 +103,7 @@ class Multiplexer(Hub):
             self._se_left = False
             _mark_left(self, False)
         try:
-            busy = self._se_round(timeout)
+            busy = self._se_wait(timeout)
             self.service_actions()
         except BaseException:
             self._se_left = True
@@ -133,6 +138,13 @@ class Multiplexer(Hub):
                 timeout = door.turn(timeout)
         return Hub._se_round(self, timeout)
 
+    def _se_is_own_thread(self, ident):
+        # Those of the threading servers' handlers are: they cannot wait for the loop's end.
+        for server in self.servers:
+            if server._se_is_own_thread and server._se_is_own_thread(ident):
+                return True
+        return False
+
     # BaseServer's hooks.
 
     def _se_new_poller(self):
@@ -148,7 +160,7 @@ class _Door:
     """A server in a multiplexer, for whose socket it stands in the table."""
 
     _se_co = _se_since = None  # no connection
-    _limited = False  # True: who comes in gets a place in the table
+    _se_limited = False  # True: who comes in gets a place in the table
 
     def __init__(self, hub, server):
         self.hub = hub
@@ -157,24 +169,24 @@ class _Door:
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
         self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
+        self.register(server.socket, 1)
         server.shutdown = hub.shutdown
         server._se_join = self.join
         server._se_poller = self
         if server.socket_type == SOCK_STREAM and not self.turn:
-            handler = server.RequestHandlerClass
-            handler = getattr(handler, "func", handler)  # functools.partial's
             server._se_hub = hub
-            server._se_evict = self.evict
-            self._limited = hasattr(handler, "_se_blame")
             server._se_inline = None
-            if self._limited:
-                server.process_request = server.finish_request
+            server._se_evict = self.evict
+            self._se_limited = is_async(server)
+            if self._se_limited:
+                server.shutdown_request = self.shutdown_request
                 if type(server).get_request is TCPServer.get_request:
                     server.get_request = self.get_request
             else:
-                self._limited = getattr(handler, "client_speaks_first", False)
+                self._se_limited = getattr(
+                    server.RequestHandlerClass, "client_speaks_first", False
+                )
                 server.process_request = self.process_request
-        self.register(server.socket, 1)
 
     # A server's poller.
 
@@ -188,7 +200,7 @@ class _Door:
 
     def evict(self, n):
         """Descriptors have run out."""
-        self.hub._se_evict(False, None)
+        self.hub._se_evict(False)
 
     def join(self):
         self.hub.remove(self.server)
@@ -198,8 +210,14 @@ class _Door:
     def get_request(self):
         return port.accept_native(self.server.socket)
 
+    def shutdown_request(self, request):
+        # process_request comes here at its end; the connection goes on.
+        if request not in self.hub._se_table:
+            type(self.server).shutdown_request(self.server, request)
+
     def process_request(self, request, client_address):
-        process_plain(self.server, request, client_address)
+        server = self.server
+        process_plain(server, request, client_address, type(server).process_request)
 
     def leave(self):
         """Let the server be as it was."""
@@ -213,9 +231,16 @@ class _Door:
                 continue  # this kind of server had none
 
     def _turn(self, timeout):
-        self.server._se_poller = self  # it forgets one that has failed
-        ms = -1 if timeout is None else int(timeout * 1000)
-        return self.server._se_turn(ms) / 1000 if self.server._se_waiting else timeout
+        server = self.server
+        if server._se_poller is None:  # a register has failed
+            for sock in list(self.hub._se_table):
+                if self.hub._se_table[sock] is self and sock is not server.socket:
+                    self.hub._se_leave(sock)
+            server._se_poller = self
+            for entry in server._se_waiting:
+                self.register(entry[0], 1)
+        ms = server._se_turn(-1 if timeout is None else int(timeout * 1000))
+        return ms / 1000 if server._se_waiting else timeout
 
     def _se_knock(self, sock):
         # Take what has come to a socket of the server's.
@@ -223,25 +248,25 @@ class _Door:
         hub = self.hub
         if sock is not server.socket:
             server._se_spoke(sock)  # ThreadingMixIn's: one that waits for a thread
-        elif not self._limited or hub._se_size < hub.max_connections or hub._se_room():
+        elif not self._se_limited or hub._se_size < hub.max_connections or hub._se_room():
             hub._se_take(server)
 
 
-def process_plain(server, request, client_address):
-    """Let a plain handler handle a request: now, or when the client has spoken."""
+def process_plain(server, request, client_address, process):
+    """Let a plain handler handle a request by process: now, or when the client has spoken."""
     if getattr(server.RequestHandlerClass, "client_speaks_first", False):
-        _Knock(request, client_address, server)
+        _Knock(request, client_address, server, process)
     else:
-        _run_plain(server, request, client_address)
+        _run_plain(server, request, client_address, process)
 
 
-def _run_plain(server, request, client_address):
+def _run_plain(server, request, client_address, process):
     # Run a plain handler to its end, which comes within 10 s.
     from .workers import Bounded
 
     request = server._se_inline = Bounded(request)
     try:
-        BaseServer.process_request(server, request, client_address)
+        process(server, request, client_address)
     finally:
         server._se_inline = None
 
@@ -251,13 +276,15 @@ class _Knock(BaseRequestHandler):
 
     _se_co = _se_wake = None
     _se_buffer = _se_out = b""
+    _se_done = False
     _se_want = 1
     timeout = 60
 
-    def __init__(self, request, client_address, server):
+    def __init__(self, request, client_address, server, process):
         self.request = request
         self.client_address = client_address
         self.server = server
+        self._process = process
         hub = server._se_hub
         self._se_since = hub._se_now & ~1
         hub._se_register(request, self)
@@ -272,7 +299,7 @@ class _Knock(BaseRequestHandler):
         server = self.server
         server._se_hub._se_leave(sock)
         try:
-            _run_plain(server, sock, self.client_address)
+            _run_plain(server, sock, self.client_address, self._process)
         except Exception as e:
             server._se_report(sock, self.client_address, e)
             server.shutdown_request(sock)

@@ -66,6 +66,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
     wfile: "Any"
     _se_co: "Any" = None  # the coroutine; None: there is none, or no more
     _se_want = _READ  # what it waits for
+    _se_done = False  # True: finish() was called
     _se_wake: "Any" = None  # when it is to be woken, in ticks
     _se_buffer: "Any"
     _se_out: bytes
@@ -82,12 +83,19 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
         self._se_out = b""  # written and not sent yet
         if self.max_line < _READ_SIZE:
             setattr(self, "readline", self._se_line)  # noqa: B010  # a line in one piece can be too long
+        hub = getattr(server, "_se_hub", None)  # the server may be a stranger
+        if hub and server._se_inline is not request:
+            request.settimeout(0)
+            self._se_stats = server._se_stats
+        else:
+            # Threads share the server's: these are added at the end, under its lock.
+            hub = None
+            self._se_stats = {"bytes_in": 0, "bytes_out": 0}
         self.setup()
         self._se_co = self.handle()
         if self._se_co is None:
             raise TypeError("handle() of %s is not 'async def'" % type(self).__name__)
-        hub = getattr(server, "_se_hub", None)  # the server may be a stranger
-        if hub and server._se_inline is not request:
+        if hub:
             hub._se_adopt(self)
         else:
             from .alone import run
@@ -195,7 +203,9 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
         return len(data)
 
     def _se_take(self, n):
-        data = self._se_buffer or b""
+        data = self._se_buffer
+        if data is None:
+            return b""
         if len(data) <= n:
             self._se_buffer = b""
             return data
@@ -273,6 +283,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
             self._se_wake = port.ticks_add(port.ticks_ms(), min(ms, _LONGEST))
             yield _SLEEP
             _turns = 0
+            self._se_wake = None
             ms -= _LONGEST
             if ms <= 0:
                 return

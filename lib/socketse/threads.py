@@ -54,6 +54,9 @@ class ThreadingMixIn:
         if getattr(self.RequestHandlerClass, "disable_nagle_algorithm", False):
             # Now, and not in several threads at once: they would see it half made.
             from . import options  # noqa: F401
+        if hasattr(self.RequestHandlerClass, "_se_blame"):  # AsyncStreamRequestHandler's
+            from .alone import run  # noqa: F401
+            from .trouble import foreign_await  # noqa: F401
 
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
@@ -131,10 +134,11 @@ class ThreadingMixIn:
         except Exception as e:
             # After a register that failed a poller would crash the interpreter: _se_ready makes
             # a new one.
-            self._se_poller = None
             if isinstance(e, MemoryError):
                 self._se_evict(len(self._se_waiting))
+                self._se_poller = None
                 raise
+            self._se_poller = None
             self._se_handle_inline(request, client_address)  # it cannot be polled
 
     def _se_evict(self, n):

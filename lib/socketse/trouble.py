@@ -79,12 +79,16 @@ def bind_error(error, address, family):
 
 def make_way(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
-    for old in left:
-        if _overlap(old, server):
+    for loop in left:
+        for old in list(getattr(loop, "servers", (loop,))):  # a Multiplexer's
+            if not _overlap(old, server):
+                continue
             old.block_on_close = False  # its threads may hang on their clients for ever
             old.server_close()
             if old.address_family == limits.AF_UNIX:
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
+            if old is not loop:
+                loop._se_close_connections(None)
 
 
 def _unlink(path):
