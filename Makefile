@@ -1,5 +1,6 @@
 # make run    the standard services, on MicroPython (PORT_BASE=7000, HOST=127.0.0.1)
 # make test   all tests; make test-all: the same with bigger numbers
+# make bench  speed and memory beside a bare poll loop, asyncio and others; bench-check: the targets
 # make memory what importing and serving costs in heap, on the 32-bit MicroPython
 # make mpy    the library as boards load it, in build/board/lib
 # make clean  forget what was fetched and built
@@ -10,7 +11,7 @@ PORT_BASE ?= 7000
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all memory mpy clean
+.PHONY: run test test-all bench bench-check memory mpy clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -20,6 +21,12 @@ test: $(VENV)/ready
 
 test-all: $(VENV)/ready
 	$(IN_VENV) -m pytest --all $(ARGS)
+
+bench: $(VENV)/ready
+	@$(IN_VENV) tools/bench $(ARGS)
+
+bench-check: $(VENV)/ready
+	@$(IN_VENV) tools/bench --check $(ARGS)
 
 memory: $(VENV)/ready
 	@$(IN_VENV) tools/memory.py

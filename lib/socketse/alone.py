@@ -48,10 +48,10 @@ class _Driver:
                 elif want == 2:
                     self._sleep()
                 elif want != 0:
-                    from .trouble import foreign_await
+                    from .trouble import foreign_await, new_guard
 
                     if core:
-                        core.cur_task = None  # the guard stands in a queue now
+                        core.cur_task = new_guard(core)  # the old one stands in a queue now
                     raise foreign_await(want)
             except Exception as e:
                 error = e

@@ -77,6 +77,7 @@ class Hub:
         self._se_running: Any = None  # the handler at work
         self._se_polling = False
         self._se_relieved = False
+        self._se_spared: Any = 0  # when somebody was, in ticks
         self._se_seconds: Any = 0  # how long the last round might wait, and
         self._se_ms = 0  # that in milliseconds
         self._se_guard: Any = None
@@ -332,18 +333,23 @@ class Hub:
         if h._se_done:
             self._se_close(h)
             return
-        if type(exc) is not StopIteration:
-            self._se_tell(h, exc)
         h._se_done = True
+        # Whatever fails, for want of memory too, the connection is closed.
         try:
-            h.finish()
+            try:
+                if type(exc) is not StopIteration:
+                    self._se_tell(h, exc)
+            finally:
+                h.finish()
             if h._se_out or h._se_buffer is not None and not _drained(h):
                 h._se_co = _goodbye(h)
-                self._se_resume(h, None)
-                return
         except Exception as e:
             self._se_tell(h, e)
-        self._se_close(h)
+        finally:
+            if h._se_co is None:
+                self._se_close(h)
+        if h._se_co is not None:
+            self._se_resume(h, None)
 
     def _se_unread(self, h, exc):
         # Tell h that recv has failed.
@@ -362,19 +368,18 @@ class Hub:
         co = h._se_co
         h._se_co = None
         try:
-            if co is not None and h is not self._se_running:
-                co.close()
-        except Exception as e:
-            self._se_tell(h, e)
-        try:
-            if not h._se_done:
-                h._se_done = True
-                h.finish()
+            try:
+                if co is not None and h is not self._se_running:
+                    co.close()
+            finally:
+                if not h._se_done:
+                    h._se_done = True
+                    h.finish()
+            if co is not None:
+                _drained(h)
         except Exception as e:
             self._se_tell(h, e)
         finally:
-            if co is not None:
-                _drained(h)
             self._se_close(h)
 
     def _se_close(self, h):
@@ -471,11 +476,13 @@ class Hub:
             age = ticks_diff(self._se_now, since) + 1
             if age < 0 or age > 0x7FFFFFF:
                 age = 0x7FFFFFF  # after six days ticks say that it has just spoken
-            if since & 1 == 0:
-                age += 0x8000000
             if anybody:
                 held = len(h._se_out) + len(h._se_buffer or b"")
-                age = min(held, 0x1FFF) << 16 | min(age, 0xFFFF)
+                age = min(held, 0x1FFF) << 16 | min(age, 0x7FFF)
+                if since & 1 == 0:
+                    age |= 0x8000
+            elif since & 1 == 0:
+                age += 0x8000000
             elif age <= _AT_WORK_MS and not h._se_buffer:
                 continue
             if age > longest:
@@ -483,6 +490,10 @@ class Hub:
                 found = h
         if found is None:
             return False
+        if anybody and longest < 0x10000 and ticks_diff(self._se_now, self._se_spared) > _LOOK_MS:
+            # It holds nothing: what is garbage may be enough. If not, this is called again.
+            self._se_spared = self._se_now
+            return True
         found.server._se_count("evicted")
         self._se_abort(found)
         return True
@@ -508,7 +519,7 @@ def _drained(h):
         if port.half_close is not None:
             port.half_close(h.request)
         n = getattr(h.request, _READINTO)(_scratch)
-    except OSError:
+    except Exception:  # a tuple would need memory
         return True  # nothing there, or the client is gone
     return n is None or n < len(_scratch)
 

@@ -10,7 +10,8 @@ def find(name):
 
     For "__all__" that is None, and all names. Raises AttributeError for a name that is not there.
     """
-    rooms = """trouble:: port:: host:: workers:: limits:: options:: allow:: alone:: hub:: services::
+    rooms = """port:: host:: trouble:: workers:: limits:: options::
+allow:: alone:: hub:: services::
 server:BaseServer,TCPServer,BaseRequestHandler:
 handler:StreamRequestHandler:server
 udp:DatagramRequestHandler,UDPServer:server

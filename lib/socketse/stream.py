@@ -68,8 +68,8 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
     _se_want = _READ  # what it waits for
     _se_done = False  # True: finish() was called
     _se_wake: "Any" = None  # when it is to be woken, in ticks
-    _se_buffer: "Any"
-    _se_out: bytes
+    _se_buffer: "Any" = b""  # read and not asked for yet; None: the end of the stream came
+    _se_out = b""  # written and not sent yet
     _se_since: "Any" = None  # when the last byte came, in ticks; None: no multiplexer has it yet
     _se_stats: dict  # where bytes are counted
 
@@ -78,9 +78,6 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
         self.client_address = client_address
         self.server = server
         self.rfile = self.wfile = self  # the handler is its own pair of files
-        # Not class attributes: those take longer to find.
-        self._se_buffer = b""  # read and not asked for yet; None: the end of the stream came
-        self._se_out = b""  # written and not sent yet
         if self.max_line < _READ_SIZE:
             setattr(self, "readline", self._se_line)  # noqa: B010  # a line in one piece can be too long
         hub = getattr(server, "_se_hub", None)  # the server may be a stranger
@@ -111,6 +108,10 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
 
     async def handle(self):
         """Do the work of one connection: to be overridden."""
+
+    def _se_knock(self, sock):
+        # For want of memory it has ended, and its connection has not.
+        self.server._se_hub._se_close(self)
 
     def _se_blame(self, exc):
         # Count exc and return True if it is the client's doing, and no fault of the handler.

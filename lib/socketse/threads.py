@@ -134,11 +134,10 @@ class ThreadingMixIn:
         except Exception as e:
             # After a register that failed a poller would crash the interpreter: _se_ready makes
             # a new one.
+            self._se_poller = None
             if isinstance(e, MemoryError):
                 self._se_evict(len(self._se_waiting))
-                self._se_poller = None
                 raise
-            self._se_poller = None
             self._se_handle_inline(request, client_address)  # it cannot be polled
 
     def _se_evict(self, n):

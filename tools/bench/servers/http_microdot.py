@@ -1,0 +1,16 @@
+"""microdot, a web framework over asyncio: one small page, one connection for each request."""
+
+from common import ADDRESS, ready
+from microdot import Microdot
+
+app = Microdot()
+
+
+@app.get("/")
+async def index(request):
+    """Return as much as the other servers do."""
+    return "a line of thirty-one characters\n"
+
+
+ready()  # it listens a moment later
+app.run(*ADDRESS)
