@@ -18,8 +18,8 @@ def test_import_of_a_stream_server(compiled, name):
 
 
 # Rooms that need others have less of the heap for themselves.
-FROM_SOURCE = {"hub": 52, "handler": 44, "threads": 44, "stream": 48, "services": 56}
-FROM_SOURCE.update(multiplex=72, multiplexer=76)
+FROM_SOURCE = {"handler": 44, "threads": 44, "stream": 48, "services": 56}
+FROM_SOURCE.update(hub=44, multiplex=48, multiplexer=48)
 
 
 @pytest.mark.parametrize("room", memory.rooms())
@@ -40,7 +40,7 @@ def test_every_room_imports_from_source(small, room):
     ],
 )
 def test_what_programs_import_fits_from_source(small, names):
-    assert memory.import_cost(small, LIB, *names, heap="80k"), names
+    assert memory.import_cost(small, LIB, *names, heap="72k"), names
 
 
 def test_ten_thousand_connections_in_32_kb(compiled, small):

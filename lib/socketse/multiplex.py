@@ -4,7 +4,8 @@ from .server import TCPServer, _mark_left  # first: the largest compiles best
 
 # isort: split
 from . import port
-from .hub import Hub, is_async
+from .hub import Hub
+from .table import is_async
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any

@@ -11,7 +11,7 @@ def find(name):
     For "__all__" that is None, and all names. Raises AttributeError for a name that is not there.
     """
     rooms = """port:: host:: trouble:: workers:: limits:: options::
-allow:: alone:: hub:: services::
+allow:: alone:: table:: hub:: services::
 server:BaseServer,TCPServer,BaseRequestHandler:
 handler:StreamRequestHandler:server
 udp:DatagramRequestHandler,UDPServer:server
@@ -19,8 +19,8 @@ unix:UnixStreamServer,UnixDatagramServer:server
 threads:ThreadingMixIn,ThreadingTCPServer,ThreadingUDPServer,\
 ThreadingUnixStreamServer,ThreadingUnixDatagramServer:server
 stream:AsyncStreamRequestHandler:server
-multiplex:MultiplexingMixIn,MultiplexingTCPServer,MultiplexingUnixStreamServer:hub,server,stream
-multiplexer:Multiplexer:hub,server,stream"""
+multiplex:MultiplexingMixIn,MultiplexingTCPServer,MultiplexingUnixStreamServer:table,hub,server,stream
+multiplexer:Multiplexer:table,hub,server,stream"""
     for entry in rooms.split():
         room, names, needed = entry.split(":")
         if name == room or name in names.split(","):
