@@ -128,18 +128,20 @@ def main():
     """Print the figures as a table."""
     compiled = mpy.compile_lib(ROOT / "build" / "mpy")
     print("Bytes of heap that an import keeps, and the smallest heap for it in kB, .mpy and .py\n")
-    print("%-46s %6s %6s %5s %4s" % ("import", "i386", "armhf", ".mpy", ".py"))
+    print("%-52s %6s %6s %5s %4s" % ("import", "i386", "armhf", ".mpy", ".py"))
     small = [interpreters.find(name) for name in ("i386", "armhf")]
     for names in (
         ("TCPServer", "BaseRequestHandler"),
         ("TCPServer", "StreamRequestHandler"),
         ("UDPServer", "DatagramRequestHandler"),
         ("ThreadingTCPServer", "StreamRequestHandler"),
-        ("ThreadingTCPServer", "UDPServer", "services"),
+        ("AsyncStreamRequestHandler", "MultiplexingTCPServer"),
+        ("AsyncStreamRequestHandler", "Multiplexer", "TCPServer"),
+        ("Multiplexer", "TCPServer", "UDPServer", "services"),
     ):
         costs = [import_cost(interpreter, compiled, *names) for interpreter in small]
         heaps = [smallest_heap(small[0], lib, *names) for lib in (compiled, ROOT / "lib")]
-        print("%-46s %6d %6d %5d %4d" % (", ".join(names), *costs, *heaps))
+        print("%-52s %6d %6d %5d %4d" % (", ".join(names), *costs, *heaps))
     grown = growth(small[0], compiled, 10000)
     print("\n10,000 connections to a TCPServer in a heap of 32 kB: it grew by %d bytes" % grown)
 

@@ -17,14 +17,13 @@ def __getattr__(name):
     # The list is for finding names: it is not to be in the way of what is loaded now.
     modules.pop("socketse.rooms", None)
     globals().pop("rooms", None)
-    room, needed = find(name)
+    found = find(name)
     del find
-    if room is None:
-        return needed
-    for first in needed:
-        __getattr__(first)
-    # Five arguments: with a fromlist MicroPython too returns the room itself.
-    found = __import__(__name__ + "." + room, None, None, (name,))
+    if found[0] is None:
+        return found[1]  # __all__
+    for room in found:
+        # Five arguments: with a fromlist MicroPython too returns the room itself.
+        found = __import__(__name__ + "." + room, None, None, (name,))
     if name != room:
         found = getattr(found, name)
     globals()[name] = found

@@ -83,10 +83,16 @@ class Reader(io.IOBase):
         """Add to the buffer: at most n bytes if unbuffered. Return False at the end."""
         if self.closed:
             raise ValueError("closed file")
-        try:
-            data = self._recv(max(n, self._size))
-        except OSError as e:
-            raise port.as_timeout(e) or e
+        while True:
+            try:
+                data = self._recv(max(n, self._size))
+                break
+            except OSError as e:
+                raise port.as_timeout(e) or e
+            except MemoryError:
+                if self._size < n or self._size < 64:
+                    raise
+                self._size >>= 1  # a smaller piece of heap may do
         self.count += len(data)
         self._buffer += data
         return len(data) > 0

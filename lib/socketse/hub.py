@@ -15,8 +15,7 @@ from .table import Table, drained
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-_READ_SIZE = const(256)  # as in stream.py
-_READ = const(1)
+_READ = const(1)  # as in stream.py
 _WRITE = const(4)
 _SLEEP = const(2)
 _TURN = const(0)
@@ -98,6 +97,7 @@ class Hub(Table):
 
     def _se_serve(self, ms):
         table = self._se_table
+        size = self._se_piece
         h = None
         events = self._se_poll.ipoll(ms)
         now: Any = ticks_ms()
@@ -113,7 +113,7 @@ class Hub(Table):
                 data = None
                 self._se_running = h
                 try:
-                    data = sock.recv(_READ_SIZE)
+                    data = sock.recv(size)
                     h._se_since = now
                     h._se_stats["bytes_in"] += len(data)
                     want = co.send(data)
@@ -264,7 +264,12 @@ class Hub(Table):
         # Tell h that recv has failed.
         if isinstance(exc, MemoryError):
             self._se_running = None  # it waits as before
-            self._se_relieve()
+            if self._se_piece > 32:
+                self._se_piece >>= 1  # a smaller piece of heap may do
+                self._se_stats["out_of_memory"] += 1
+                port.collect()
+            else:
+                self._se_relieve()
         elif not port.as_timeout(exc):
             self._se_resume(h, exc)
 

@@ -1,30 +1,34 @@
 """The rooms, their public names, and which rooms to load before, the largest first.
 
-Compiled into a heap that others have parted, a large one would need 10 kB more. In one string: a
-dict costs a board 1.3 kB more.
+Compiled into a heap that others have parted, a large one would need 10 kB more. In strings: a dict
+costs a board 1.3 kB more. In several: this is loaded again for each name, into what is left.
 """
 
 
 def find(name):
-    """Return the room of a name, and the rooms to load before.
+    """Return the rooms to load for a name; the last has it. For "__all__" return None, all names.
 
-    For "__all__" that is None, and all names. Raises AttributeError for a name that is not there.
+    Raises AttributeError for a name that is not there.
     """
-    rooms = """port:: host:: trouble:: workers:: limits:: options::
-allow:: alone:: table:: hub:: services::
-server:BaseServer,TCPServer,BaseRequestHandler:
-handler:StreamRequestHandler:server
-udp:DatagramRequestHandler,UDPServer:server
-unix:UnixStreamServer,UnixDatagramServer:server
-threads:ThreadingMixIn,ThreadingTCPServer,ThreadingUDPServer,\
-ThreadingUnixStreamServer,ThreadingUnixDatagramServer:server
-stream:AsyncStreamRequestHandler:server
-multiplex:MultiplexingMixIn,MultiplexingTCPServer,MultiplexingUnixStreamServer:table,hub,server,stream
-multiplexer:Multiplexer:table,hub,server,stream"""
-    for entry in rooms.split():
-        room, names, needed = entry.split(":")
-        if name == room or name in names.split(","):
-            return room, needed.split(",") if needed else ()
+    rooms = (
+        "server:BaseServer,TCPServer,BaseRequestHandler:",
+        "handler:StreamRequestHandler:server",
+        "udp:DatagramRequestHandler,UDPServer:server",
+        "unix:UnixStreamServer,UnixDatagramServer:server",
+        "threads:ThreadingMixIn,ThreadingTCPServer,ThreadingUDPServer:server",
+        "threads:ThreadingUnixStreamServer,ThreadingUnixDatagramServer:server",
+        "stream:AsyncStreamRequestHandler:server",
+        "multiplex:MultiplexingMixIn,MultiplexingTCPServer:table,hub,server,stream",
+        "multiplex:MultiplexingUnixStreamServer:table,hub,server,stream",
+        "multiplexer:Multiplexer:table,hub,server,stream",
+        "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
+        "services::stream",
+    )
+    for some in rooms:
+        for entry in some.split():
+            room, names, needed = entry.split(":")
+            if name == room or name in names.split(","):
+                return [one for one in needed.split(",") if one] + [room]
     from .trouble import missing
 
     return None, missing(name, rooms)

@@ -67,6 +67,7 @@ class Table:
         self._se_now: Any = 0  # ticks of this round
         self._se_running: Any = None  # the handler at work
         self._se_polling = False
+        self._se_piece = 256  # bytes asked of a socket at once: recv allocates them beforehand
         self._se_relieved = False
         self._se_spared: Any = 0  # when somebody was, in ticks
         self._se_seconds: Any = 0  # how long the last round might wait, and

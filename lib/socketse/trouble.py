@@ -11,7 +11,7 @@ _WILD = ("", "0.0.0.0", "::")
 def missing(name, rooms):
     """Return __all__ for "import *"; raise AttributeError for a name that is not there."""
     if name == "__all__":
-        names = [entry.split(":")[1].split(",") for entry in rooms.split()]
+        names = [entry.split(":")[1].split(",") for some in rooms for entry in some.split()]
         names = [name for some in names for name in some if name]
         return [name for name in names if limits.AF_UNIX or "Unix" not in name]
     if name.startswith("Forking"):
