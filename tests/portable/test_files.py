@@ -44,6 +44,14 @@ def test_readline():
     assert f.count == 14
 
 
+def test_reads_smaller_pieces_when_there_is_no_room_for_a_large_one():
+    f = reader(MemoryError(), MemoryError(), b"one\n", b"two\n")
+    assert f.readline() == b"one\n" and f.readline() == b"two\n"
+    f = reader(*[MemoryError() for _ in range(9)])
+    raises(MemoryError, f.readline)
+    raises(MemoryError, reader(MemoryError(), b"x", size=0).read, 10)
+
+
 def test_readline_with_a_size():
     f = reader(b"abcdef\ngh\n")
     assert f.readline(0) == b""

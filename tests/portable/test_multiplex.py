@@ -1927,6 +1927,27 @@ class Faulty(io.IOBase):
         return self.sock.recv(n)
 
 
+def test_reads_smaller_pieces_when_there_is_no_room_for_a_large_one():
+    class Narrow(Faulty):
+        def recv(self, n):
+            if n > 64:
+                raise MemoryError
+            return self.sock.recv(n)
+
+    class Server(MultiplexingTCPServer):
+        def get_request(self):
+            request, client_address = TCPServer.get_request(self)
+            return Narrow(request, ()), client_address
+
+    with serving(Server(free(), Echo)) as server:
+        with Client(server.server_address) as c, Client(server.server_address):
+            line = b"x" * 300 + b"\n"
+            c.send(line)
+            assert c.line() == line
+        wait_until(lambda: server.stats["active"] == 0)
+    assert server.stats["out_of_memory"] == 2 and server.stats["evicted"] == 0, server.stats
+
+
 def test_memory_errors():
     # Wherever there is no memory: it costs some, and the server goes on.
     class Server(MultiplexingTCPServer):
