@@ -184,6 +184,8 @@ class Table:
     def _se_look(self):
         # Wake who has slept enough, and tell who has waited too long.
         self._se_next = None
+        if self._se_piece < 256:
+            self._se_piece <<= 1  # there may be room again
         late = []
         for h in self._se_table.values():
             if h._se_since is not None and self._se_due(h):

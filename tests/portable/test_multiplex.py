@@ -1945,7 +1945,8 @@ def test_reads_smaller_pieces_when_there_is_no_room_for_a_large_one():
             c.send(line)
             assert c.line() == line
         wait_until(lambda: server.stats["active"] == 0)
-    assert server.stats["out_of_memory"] == 2 and server.stats["evicted"] == 0, server.stats
+    # 256, 128, 64 bytes; now and then a larger piece is tried again.
+    assert server.stats["out_of_memory"] >= 2 and server.stats["evicted"] == 0, server.stats
 
 
 def test_memory_errors():
