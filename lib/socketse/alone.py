@@ -6,10 +6,15 @@ from sys import modules
 from . import port
 from .port import const
 
-_READ_SIZE = const(256)  # as in stream.py
-
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
+
+# As in stream.py.
+_READ_SIZE = const(256)
+_READ = const(1)
+_WRITE = const(4)
+_SLEEP = const(2)
+_TURN = const(0)
 
 
 class _Driver:
@@ -23,7 +28,7 @@ class _Driver:
         self._sock = getattr(request, "_sock", request)
         self._sock.settimeout(0)
         self._poller = port.Poller()
-        self._poller.register(self._sock, 1)
+        self._poller.register(self._sock, _READ)
 
     def drive(self, co):
         """Run co to its end; raise what it raises."""
@@ -41,13 +46,13 @@ class _Driver:
                 return
             value = error = None
             try:
-                if want == 1:
+                if want == _READ:
                     value = self._read()
-                elif want == 4:
+                elif want == _WRITE:
                     self.flush()
-                elif want == 2:
+                elif want == _SLEEP:
                     self._sleep()
-                elif want != 0:
+                elif want != _TURN:
                     from .trouble import foreign_await, new_guard
 
                     if core:
@@ -61,39 +66,35 @@ class _Driver:
     def _poll(self, mask, ms):
         # Return what of mask has happened within ms; 0: nothing.
         if self._h._se_out:
-            mask |= 4
+            mask |= _WRITE
         self._poller.modify(self._sock, mask)
         for _, event in self._poller.poll(ms):
-            if event & 4:
+            if event & _WRITE:
                 self._h._se_flush()
             return event
         return 0
 
     def _wait(self, mask):
         # Wait for one of mask. Raises OSError(ETIMEDOUT) if that takes too long.
+        end = self._end
         seconds = self._h.timeout
-        left = -1
         if seconds is not None:
-            left = int(seconds * 1000)
-        start = port.ticks_ms()
+            own = port.ticks_add(port.ticks_ms(), int(seconds * 1000))
+            if end is None or port.ticks_diff(own, end) < 0:
+                end = own
         while True:
-            ms = left
-            if self._end is not None:
-                to_end = max(port.ticks_diff(self._end, port.ticks_ms()), 0)
-                ms = min(left, to_end) if left >= 0 else to_end
+            ms = -1 if end is None else max(port.ticks_diff(end, port.ticks_ms()), 0)
             event = self._poll(mask, ms)
-            if mask == 4 and event & ~5:
-                raise OSError(ECONNRESET, "the client is gone")
-            if event & ~4 or event & mask:
-                return
             if not event:
                 raise OSError(ETIMEDOUT, "timed out")
-            if seconds is not None:
-                left = max(int(seconds * 1000) - port.ticks_diff(port.ticks_ms(), start), 0)
+            if mask == _WRITE and event & ~(_READ | _WRITE):
+                raise OSError(ECONNRESET, "the client is gone")
+            if event & ~_WRITE or event & mask:
+                return
 
     def _read(self):
         while True:
-            self._wait(1)
+            self._wait(_READ)
             try:
                 data = self._sock.recv(_READ_SIZE)
             except OSError as e:
@@ -106,7 +107,7 @@ class _Driver:
     def flush(self):
         """Wait until all that was written has been sent."""
         while self._h._se_out:
-            self._wait(4)
+            self._wait(_WRITE)
 
     def _sleep(self):
         while True:
@@ -115,7 +116,7 @@ class _Driver:
                 return
             if self._end is not None and port.ticks_diff(self._end, port.ticks_ms()) < left:
                 raise OSError(ETIMEDOUT, "timed out")
-            if self._poll(0, left) & ~4:
+            if self._poll(0, left) & ~_WRITE:
                 raise OSError(ECONNRESET, "the client is gone")
 
     def close(self):

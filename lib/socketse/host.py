@@ -121,12 +121,12 @@ class Poller:
         readers = [fd for fd, events in self._events.items() if events & 1]
         writers = [fd for fd, events in self._events.items() if events & 4]
         timeout = None if ms < 0 else ms / 1000
-        if not readers and not writers:
-            time.sleep(1 if timeout is None else timeout)  # Windows' select wants something
-            return []
         closed = [fd for fd, obj in self._objects.items() if obj.fileno() != fd]
         if closed:
             return [(fd, 32) for fd in closed]  # as poll tells it; select would raise
+        if not readers and not writers:
+            time.sleep(1 if timeout is None else timeout)  # Windows' select wants something
+            return []
         readers, writers, _ = select.select(readers, writers, [], timeout)
         return [(fd, (fd in readers) + 4 * (fd in writers)) for fd in set(readers + writers)]
 

@@ -56,7 +56,8 @@ class Hub(Table):
             task = core.cur_task
             if self._se_guard is None:
                 self._se_new_guard(core)
-            core.cur_task = self._se_guard
+            else:
+                core.cur_task = self._se_guard
         self._se_polling = True
         try:
             return self._se_serve(ms)

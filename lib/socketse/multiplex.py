@@ -46,16 +46,8 @@ class MultiplexingMixIn:
 
             process_plain(self, request, client_address, TCPServer.process_request)
 
-    def handle_request(self):
-        """Do one round, or call handle_timeout if nothing happens within self.timeout seconds."""
-        try:
-            hub = self._se_new_poller()
-            timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
-            if not hub._se_wait(timeout):
-                self.handle_timeout()
-        except BaseException:
-            _mark_left(self, True)
-            raise
+    def _se_handle_one(self, timeout):
+        return self._se_new_poller()._se_wait(timeout)
 
     def _se_new_poller(self):
         _mark_left(self, False)

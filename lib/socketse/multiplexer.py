@@ -36,9 +36,7 @@ class Multiplexer(Hub):
     _se_count: "Any" = BaseServer._se_count
 
     def __init__(self, max_connections=None, when_full="evict"):
-        self._se_stats = {"out_of_memory": 0}
-        Hub.__init__(self, self._se_stats, max_connections, when_full)
-        self.servers: Any = []
+        Hub.__init__(self, {"out_of_memory": 0}, max_connections, when_full)
         self._se_doors: Any = []
         self._se_left = False  # an exception has left poll()
         self._se_serving: Any = None  # as BaseServer has them
@@ -60,22 +58,25 @@ class Multiplexer(Hub):
         if self._se_polling:
             raise RuntimeError("a handler cannot add a server")
         self._se_doors.append(_Door(self, server))
-        self.servers.append(server)
         return server
+
+    @property
+    def servers(self):
+        """The servers, as a new list."""
+        return [door.server for door in self._se_doors]
 
     def remove(self, server):
         """Serve server no longer and close its connections, but not the server itself."""
         for door in self._se_doors:
             if door.server is server:
                 self._se_doors.remove(door)
-                self.servers.remove(server)
                 door.leave()
                 break
         self._se_close_connections(server)
 
     def close(self):
         """Close all servers and connections."""
-        for server in list(self.servers):
+        for server in self.servers:
             server.server_close()
 
     def __enter__(self):
@@ -285,7 +286,7 @@ class _Knock(BaseRequestHandler):
         self.request = request
         self.client_address = client_address
         self.server = server
-        self._process = process
+        self.process = process
         hub = server._se_hub
         self._se_since = hub._se_now & ~1
         hub._se_register(request, self)
@@ -300,7 +301,7 @@ class _Knock(BaseRequestHandler):
         server = self.server
         server._se_hub._se_leave(sock)
         try:
-            _run_plain(server, sock, self.client_address, self._process)
+            _run_plain(server, sock, self.client_address, self.process)
         except Exception as e:
             server._se_report(sock, self.client_address, e)
             server.shutdown_request(sock)

@@ -32,11 +32,6 @@ def _mark_left(server, value):
     _left = tuple((others + [server])[-8:] if value else others)
 
 
-def _wait(poller, timeout):
-    # Return what is ready in poller after at most timeout seconds; None: for ever.
-    return poller.poll(-1 if timeout is None else int(timeout * 1000))
-
-
 class BaseServer:
     """The loop and the order of the hooks; TCPServer adds the socket.
 
@@ -141,13 +136,18 @@ class BaseServer:
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
             timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
-            if _wait(BaseServer._se_new_poller(self), timeout):
-                self._handle_request_noblock()
-            else:
+            if not self._se_handle_one(timeout):
                 self.handle_timeout()
         except BaseException:
             _mark_left(self, True)
             raise
+
+    def _se_handle_one(self, timeout):
+        # Return True if a request came within timeout seconds.
+        ready = BaseServer._se_ready(self, timeout, BaseServer._se_new_poller(self))
+        if ready:
+            self._handle_request_noblock()
+        return ready
 
     def _se_new_poller(self):
         _mark_left(self, False)
@@ -156,9 +156,9 @@ class BaseServer:
         poller.register(self.socket if port.PLATFORM else self, 1)
         return poller
 
-    def _se_ready(self, timeout):
-        # Wait at most timeout seconds and return True if a request can be taken.
-        return _wait(self._se_poller, timeout)
+    def _se_ready(self, timeout, poller=None):
+        # Wait at most timeout seconds, None: for ever, and return True if a request can be taken.
+        return (poller or self._se_poller).poll(-1 if timeout is None else int(timeout * 1000))
 
     def _handle_request_noblock(self):
         try:

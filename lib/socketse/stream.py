@@ -181,8 +181,10 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
 
     @coroutine
     def readexactly(self, n):
-        """Return n bytes. Raises EOFError if the stream ends before."""
+        """Return n bytes. Raises EOFError if the stream ends before, ValueError if n < 0."""
         global _turns
+        if n < 0:
+            raise ValueError("readexactly of %d bytes" % n)
         while n > len(self._se_buffer or b""):
             more = self._se_buffer is not None and (yield _READ)
             _turns = 0
@@ -216,7 +218,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
     # wfile: asyncio.StreamWriter's.
 
     def write(self, data):
-        """Send data, or what the socket does not take now, later.
+        """Send data, bytes or a buffer of bytes, or what the socket does not take now, later.
 
         Raises OSError(ENOBUFS) before it takes a byte if more than max_pending
         bytes would have to wait, and OSError if the client is gone.
@@ -284,7 +286,6 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
             self._se_wake = port.ticks_add(port.ticks_ms(), min(ms, _LONGEST))
             yield _SLEEP
             _turns = 0
-            self._se_wake = None
             ms -= _LONGEST
             if ms <= 0:
                 return

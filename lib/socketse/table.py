@@ -11,7 +11,8 @@ from .port import const
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-_READ = const(1)  # as in stream.py
+_READ_SIZE = const(256)  # as in stream.py
+_READ = const(1)
 _SLEEP = const(2)
 _TURN = const(0)
 # A client that has sent or taken a byte so recently is at work, and not evicted, unless all that
@@ -67,7 +68,7 @@ class Table:
         self._se_now: Any = 0  # ticks of this round
         self._se_running: Any = None  # the handler at work
         self._se_polling = False
-        self._se_piece = 256  # bytes asked of a socket at once: recv allocates them beforehand
+        self._se_piece = _READ_SIZE  # bytes asked of a socket at once, less if memory is short
         self._se_relieved = False
         self._se_spared: Any = 0  # when somebody was, in ticks
         self._se_seconds: Any = 0  # how long the last round might wait, and
@@ -184,7 +185,7 @@ class Table:
     def _se_look(self):
         # Wake who has slept enough, and tell who has waited too long.
         self._se_next = None
-        if self._se_piece < 256:
+        if self._se_piece < _READ_SIZE:
             self._se_piece <<= 1  # there may be room again
         late = []
         for h in self._se_table.values():
@@ -277,7 +278,7 @@ def is_async(server):
 
 
 def drained(h):
-    # Return False if the client is in the middle of sending.
+    """Say that nothing more comes, and return False if the client is in the middle of sending."""
     try:
         if port.half_close is not None:
             port.half_close(h.request)

@@ -80,7 +80,7 @@ def bind_error(error, address, family):
 def make_way(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
     for loop in left:
-        for old in list(getattr(loop, "servers", (loop,))):  # a Multiplexer's
+        for old in getattr(loop, "servers", (loop,)):  # a Multiplexer's
             if not _overlap(old, server):
                 continue
             old.block_on_close = False  # its threads may hang on their clients for ever
