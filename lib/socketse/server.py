@@ -61,7 +61,7 @@ class BaseServer:
         # while another one makes it grow.
         self.last_error: Any = None  # the exception, while handle_error runs
         self._se_serving: Any = None  # [the thread in serve_forever]
-        self._se_poller: Any = None  # that of serve_forever, while it runs
+        self._se_poller: Any = None  # while one waits in it
         self._se_drained: Any = None  # a request that has no reply that could be lost
         self._se_stop = False
         if self._se_prepare:
@@ -144,7 +144,11 @@ class BaseServer:
 
     def _se_handle_one(self, timeout):
         # Return True if a request came within timeout seconds.
-        ready = BaseServer._se_ready(self, timeout, BaseServer._se_new_poller(self))
+        self._se_poller = BaseServer._se_new_poller(self)
+        try:
+            ready = BaseServer._se_ready(self, timeout)
+        finally:
+            self._se_poller = None
         if ready:
             self._handle_request_noblock()
         return ready
@@ -156,9 +160,9 @@ class BaseServer:
         poller.register(self.socket if port.PLATFORM else self, 1)
         return poller
 
-    def _se_ready(self, timeout, poller=None):
+    def _se_ready(self, timeout):
         # Wait at most timeout seconds, None: for ever, and return True if a request can be taken.
-        return (poller or self._se_poller).poll(-1 if timeout is None else int(timeout * 1000))
+        return self._se_poller.poll(-1 if timeout is None else int(timeout * 1000))
 
     def _handle_request_noblock(self):
         try:

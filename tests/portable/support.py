@@ -149,6 +149,37 @@ class serving:
         self.server.server_close()
 
 
+def logged(base, log):
+    """Return a server class made from base that writes into log which hooks are called."""
+
+    class Server(base):
+        def get_request(self):
+            log.append("get_request")
+            return base.get_request(self)
+
+        def verify_request(self, request, client_address):
+            log.append("verify_request")
+            return True
+
+        def process_request(self, request, client_address):
+            log.append("process_request")
+            base.process_request(self, request, client_address)
+
+        def finish_request(self, request, client_address):
+            log.append("finish_request")
+            base.finish_request(self, request, client_address)
+
+        def shutdown_request(self, request):
+            log.append("shutdown_request")
+            base.shutdown_request(self, request)
+
+        def close_request(self, request):
+            log.append("close_request")
+            base.close_request(self, request)
+
+    return Server
+
+
 class quiet:
     """with quiet() as text: what is printed to stderr, or nothing where it cannot be caught."""
 

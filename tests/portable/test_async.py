@@ -376,6 +376,12 @@ def test_read_to_the_end():
 def test_readexactly():
     class Reader(Handler):
         async def handle(self):
+            try:
+                await self.rfile.readexactly(-1)
+            except ValueError as e:
+                assert "-1" in str(e)
+            else:
+                raise AssertionError("readexactly(-1)")
             for n in (4, 0, 300, 2):
                 self.server.got.append(await self.rfile.readexactly(n))
                 self.wfile.write(b"%d\n" % n)

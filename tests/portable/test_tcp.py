@@ -12,6 +12,7 @@ from support import (
     Client,
     Skip,
     free,
+    logged,
     quiet,
     raises,
     serving,
@@ -313,31 +314,7 @@ def test_hooks_in_order():
     address = free()
     log = []
 
-    class Server(TCPServer):
-        def get_request(self):
-            log.append("get_request")
-            return TCPServer.get_request(self)
-
-        def verify_request(self, request, client_address):
-            log.append("verify_request")
-            return True
-
-        def process_request(self, request, client_address):
-            log.append("process_request")
-            TCPServer.process_request(self, request, client_address)
-
-        def finish_request(self, request, client_address):
-            log.append("finish_request")
-            TCPServer.finish_request(self, request, client_address)
-
-        def shutdown_request(self, request):
-            log.append("shutdown_request")
-            TCPServer.shutdown_request(self, request)
-
-        def close_request(self, request):
-            log.append("close_request")
-            TCPServer.close_request(self, request)
-
+    class Server(logged(TCPServer, log)):
         def handle_error(self, request, client_address):
             log.append(type(self.last_error).__name__)
 
