@@ -1645,6 +1645,18 @@ def test_handler_closes_its_connection():
             assert c.rest() == b"x\n"
 
 
+def test_handler_closes_its_connection_while_output_waits():
+    class Closer(Handler):
+        async def handle(self):
+            fill(self)
+            self.request.close()
+
+    # Where a multiplexer has it, the connection is its own to close.
+    for server in every_server(Closer, ("plain", "threading"), small=True):
+        with Slow(server):
+            idle(server)
+
+
 def test_handler_waits_on_a_connection_it_has_closed():
     class Closer(Handler):
         async def handle(self):
