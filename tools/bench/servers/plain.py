@@ -1,29 +1,6 @@
 """socketse: a plain handler on a TCPServer, one connection at a time."""
 
-from common import ADDRESS, BACKLOG, heap, ready
-from socketse import StreamRequestHandler, TCPServer
+from plain_lines import serve
+from socketse import TCPServer
 
-
-class Echo(StreamRequestHandler):
-    """Send each line back."""
-
-    def handle(self):
-        """Serve one client."""
-        while True:
-            line = self.rfile.readline()
-            if not line:
-                return
-            if line == b"heap\n":
-                line = heap()
-            self.wfile.write(line)
-
-
-class Server(TCPServer):
-    """With room for those who wait."""
-
-    request_queue_size = BACKLOG
-
-
-with Server(ADDRESS, Echo) as server:
-    ready()
-    server.serve_forever()
+serve(TCPServer)
