@@ -10,6 +10,7 @@ import concurrent.futures
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,13 +31,16 @@ import mpy  # noqa: E402
 
 LIB = ROOT / "lib"
 PORTABLE = ROOT / "tests" / "portable"
-BOARDS = ("esp32", "rp2")  # a MicroPython of the host with a board's sockets, see tests/boards
+BOARDS = ("esp32", "rp2")  # a MicroPython of the host with a board's sockets, see SOCKETS
+SOCKETS = ROOT / "tools" / "virtual_board" / "device" / "socket.py"
 ALL_TARGETS = ("cpython", *interpreters.names(), *BOARDS)
 SECONDS = 60  # how long any one program may take before its test fails
 
 
 def pytest_addoption(parser):
     parser.addoption("--all", action="store_true", help="the same tests with bigger numbers")
+    parser.addoption("--board-host", help="the address of a board for tests/test_real_board.py")
+    parser.addoption("--board-port", help="the device of that board, which is to be flashed")
 
 
 def pytest_configure(config):
@@ -159,11 +163,11 @@ class Board(Target):
             if source.name not in mpy.NOT_ON_BOARDS:
                 text = source.read_text().replace("sys.platform", repr(name))
                 (folder / source.name).write_text(text)
+        shutil.copy(str(SOCKETS), str(self.lib))
 
     def environment(self, lib=LIB):
         found = super().environment(lib)
-        path = [ROOT / "tests" / "boards", self.lib, ".frozen"]
-        found.update(BOARD=self.name, MICROPYPATH=":".join(str(part) for part in path))
+        found.update(BOARD=self.name, MICROPYPATH="%s:.frozen" % self.lib)
         return found
 
 

@@ -6,9 +6,9 @@ import time
 
 MICROPYTHON = sys.implementation.name == "micropython"
 SCALE = int(os.getenv("SCALE") or 1)  # 10 for `make test-all`
-BOARD = os.getenv("BOARD")  # "esp32" or "rp2" where tests/boards plays one, else None
+BOARD = os.getenv("BOARD")  # "esp32" or "rp2" where one is played, else None
 if MICROPYTHON:
-    import usocket as socket  # clients are no boards: the host's own, past tests/boards
+    import usocket as socket  # clients are no boards: the host's own, past the stand-in
 else:
     import socket
 ports = []  # free ones, from run.py

@@ -109,7 +109,7 @@ def test_accepted_connections_are_blocking():
     seen = []
 
     def handler(request, client_address, server):
-        # tests/boards: rp2's accepted sockets inherit the listener's timeout.
+        # rp2's accepted sockets inherit the listener's timeout.
         seen.append(request._timeout if BOARD else None)
         request.sendall(request.recv(10))
 
