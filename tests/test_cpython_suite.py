@@ -9,6 +9,7 @@ import subprocess
 
 import clients
 import pytest
+import single
 from conftest import ROOT, Target
 from interpreters import Unavailable
 
@@ -64,21 +65,40 @@ def newest():
     pytest.skip("no python3.x on PATH or among pyenv's versions")
 
 
-@pytest.mark.parametrize("find", [oldest, system, newest], ids=lambda find: find.__name__)
-def test_cpython_suite(find, start, tmp_path):
-    python = find()
+def run(python, start, workdir, path=None):
+    """Run the suite on a Python, against the file at path or the package; return its report."""
     try:
         folder = clients.testsuite(python)
     except Unavailable as e:
         pytest.skip(str(e))
     if folder is None:
         pytest.skip("%s comes without CPython's tests" % python)
-    program = start(Target("cpython", [python]), RUNNER, tmp_path, folder)
+    program = start(
+        Target("cpython", [python]), RUNNER, workdir, folder, *([path] if path else [])
+    )
     status = program.wait()
     assert status == 0, program.output
     report = json.loads(program.output.rstrip().rsplit("\n", 1)[-1])
     assert report["failed"] == [], program.output
-    assert report["left_out"] == ["test_all"]
     assert report["skipped"] == []
+    return report
+
+
+PYTHONS = pytest.mark.parametrize("find", [oldest, system, newest], ids=lambda find: find.__name__)
+
+
+@PYTHONS
+def test_cpython_suite(find, start, tmp_path):
+    report = run(find(), start, tmp_path)
+    assert report["left_out"] == ["test_all"]
     # CPython 3.8 to 3.13 have 27; a later one may have more, but not without being looked at.
-    assert report["ran"] == 26, program.output
+    assert report["ran"] == 26
+
+
+@PYTHONS
+def test_cpython_suite_on_the_single_file(find, start, tmp_path):
+    path = tmp_path / "socketse.py"
+    path.write_text(single.join())
+    report = run(find(), start, tmp_path, path)
+    assert report["left_out"] == []
+    assert report["ran"] == 27  # test_all too

