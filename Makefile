@@ -2,16 +2,25 @@
 # make test   all tests; make test-all: the same with bigger numbers
 # make bench  speed and memory beside a bare poll loop, asyncio and others; bench-check: the targets
 # make memory what importing and serving costs in heap, on the 32-bit MicroPython
+# make flash  the library and main.py onto a board (PORT=/dev/ttyACM0, PORT=all); flash-py: as sources
+# make find   the boards in this network; make uninstall: what make flash has put on a board
+# make board  a board without hardware, for mpremote and make flash (KIND=esp32, pico_w, esp8266)
+# make test-board PORT=... HOST=...   the tests that a board of yours can take
 # make mpy    the library as boards load it, in build/board/lib
+# make single the core as one file, build/single/socketse.py
 # make clean  forget what was fetched and built
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT_BASE ?= 7000
+PORT ?=
+KIND ?= esp32
+# For test-board HOST has no default.
+BOARD_HOST := $(if $(filter file,$(origin HOST)),,$(HOST))
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all bench bench-check memory mpy clean
+.PHONY: run test test-all test-board bench bench-check memory mpy single board flash flash-py uninstall find clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -21,6 +30,10 @@ test: $(VENV)/ready
 
 test-all: $(VENV)/ready
 	$(IN_VENV) -m pytest --all $(ARGS)
+
+test-board: $(VENV)/ready
+	$(IN_VENV) -m pytest tests/test_real_board.py \
+		--board-port "$(PORT)" --board-host "$(BOARD_HOST)" $(ARGS)
 
 bench: $(VENV)/ready
 	@$(IN_VENV) tools/bench $(ARGS)
@@ -33,6 +46,25 @@ memory: $(VENV)/ready
 
 mpy: $(VENV)/ready
 	@$(IN_VENV) tools/mpy.py build/board/lib
+
+single:
+	@mkdir -p build/single
+	@$(PYTHON) tools/single.py build/single/socketse.py
+
+board: $(VENV)/ready
+	@$(IN_VENV) tools/virtual_board --kind "$(KIND)" $(ARGS)
+
+flash: $(VENV)/ready
+	@$(IN_VENV) tools/flash.py --port "$(PORT)" $(ARGS)
+
+flash-py: $(VENV)/ready
+	@$(IN_VENV) tools/flash.py --port "$(PORT)" --source $(ARGS)
+
+uninstall: $(VENV)/ready
+	@$(IN_VENV) tools/flash.py --port "$(PORT)" --uninstall $(ARGS)
+
+find: $(VENV)/ready
+	@$(IN_VENV) tools/find.py $(ARGS)
 
 $(VENV)/ready: tools/requirements.txt
 	@echo "Virtual environment in $(VENV)"

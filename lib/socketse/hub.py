@@ -21,8 +21,8 @@ _SLEEP = const(2)
 _TURN = const(0)
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 # What a client still sends when its handler is done is read away, or it would lose the reply.
-_DRAIN_BYTES = const(0x100000)
-_DRAIN_MS = const(1000)
+_GOODBYE_BYTES = const(0x100000)
+_GOODBYE_MS = const(1000)
 
 # MicroPython finds what a module calls its own at once, a builtin only after a long search.
 len = len
@@ -282,9 +282,9 @@ def _goodbye(h):
         yield _WRITE
     if h._se_buffer is None or drained(h):
         return
-    h.timeout = _DRAIN_MS // 1000
-    end = port.ticks_add(ticks_ms(), _DRAIN_MS)
-    left = _DRAIN_BYTES
+    h.timeout = _GOODBYE_MS // 1000
+    end = port.ticks_add(ticks_ms(), _GOODBYE_MS)
+    left = _GOODBYE_BYTES
     while left > 0 and ticks_diff(end, ticks_ms()) > 0:
         data = yield _READ
         if not data:

@@ -31,7 +31,11 @@ class Clock:
 
     Those come from comparing time.time() with the ticks: each reading narrows down
     where between two ticks the second begins.
+
+    offset  seconds that local time is ahead of time.localtime(): boards know no time zones
     """
+
+    offset = 0
 
     def __init__(self):
         self._epoch = _UNIX_2000 if time.gmtime(0)[0] == 2000 else 0  # esp32: 2000
@@ -79,7 +83,7 @@ def ctime(seconds=None):
     seconds  from 1970; None: now, by the clock
     """
     if seconds is None:
-        seconds = clock.now()[0]
+        seconds = clock.now()[0] + clock.offset
     seconds -= clock._epoch
     years = 0
     while seconds >= 0x7FFFFFFF - _CYCLE:  # ports of 32 bits know no time after 2038

@@ -1,0 +1,131 @@
+"""The multiplexer of a board, which looks after network, clock, LED and watchdog between rounds."""
+
+from socketse import BaseRequestHandler, Multiplexer, UDPServer
+
+# isort: split
+from time import ticks_add, ticks_diff, ticks_ms
+
+from . import forget, once
+
+_LOOK_MS = 200
+_SYNC_MS = 3600 * 1000
+_WELL_MS = 60 * 1000  # after that, what crashed before has nothing to do with it
+_QUESTION = b"socketse?"
+
+
+class Board(Multiplexer):
+    """Serves, joins the network and comes back to it, and keeps the clock set.
+
+    led     the Pin of the status LED, None without one; it is left alone while all is well
+    online  True while the board is in a network
+    failed  True if something of the configuration or of app.py does not work
+    """
+
+    led = feed = online = ears = answer = joining = sync = None
+    failed = False
+
+    def __init__(self, settings, wlan):
+        Multiplexer.__init__(self, settings["max_connections"], settings["when_full"])
+        self.settings = settings
+        self.wlan = wlan
+        self.due = self.sync_at = ticks_ms()
+        self.well_at = ticks_add(self.due, _WELL_MS)
+
+    def run(self):
+        """Serve until an exception."""
+        self.feed = once("watchdog", "watch", self.settings["watchdog"])
+        self.online = None  # tell anew
+        self.serve_forever(_LOOK_MS / 1000)
+
+    def service_actions(self):
+        """Called after each round: the watchdog is fed here and nowhere else."""
+        Multiplexer.service_actions(self)
+        if self.feed:
+            self.feed()
+        if ticks_diff(self.due, ticks_ms()) <= 0:
+            self.due = ticks_add(ticks_ms(), _LOOK_MS)
+            self.look_after()
+
+    def look_after(self):
+        """Do what is due."""
+        now = ticks_ms()
+        online = self.wlan.isconnected()
+        if online != self.online:
+            self.changed(online)
+        if not online:
+            if self.settings["networks"]:
+                if self.joining is None:
+                    from .join import Joining
+
+                    self.joining = Joining(self)
+                self.joining.step(now)
+                self.show(not self.led.value() if self.led else 0)
+        elif self.ears and self.settings["ntp"] and ticks_diff(self.sync_at, now) <= 0:
+            self.synchronize(now)
+        if self.failed and online:
+            self.show(now >> 10 & 1)
+        if self.well_at is not None and ticks_diff(self.well_at, now) <= 0:
+            self.well_at = None
+            once("crash", "forget")
+
+    def show(self, on):
+        """Switch the LED."""
+        if self.led:
+            self.led.value(on)
+
+    def changed(self, online):
+        """Say where we serve, or that we have lost the network."""
+        first = self.online is None
+        self.online = online
+        if online:
+            self.joining = None
+            forget("node.join")
+            self.sync_at = ticks_ms()
+        self.answer = once("tell", "tell", self, first)
+        forget("socketse.options", "socketse.allow")
+        self.show(online)
+
+    def synchronize(self, now):
+        """Set the clock, in steps."""
+        if self.sync is None:
+            from .clock import Sync
+
+            self.sync = Sync(self)
+        wait = self.sync.step(now)
+        if wait is None:
+            wait = _SYNC_MS if self.sync.done else _WELL_MS
+            self.sync = None
+            forget("node.clock")
+        self.sync_at = ticks_add(ticks_ms(), wait)
+        if wait < _LOOK_MS:
+            self.due = self.sync_at
+            self._se_look_in(wait)  # the next round is not to sleep longer
+
+
+class EarsServer(UDPServer):
+    """Hears questions of who looks for boards, and what name and time servers answer."""
+
+    board = None  # set when it is added
+
+    def verify_request(self, request, client_address):
+        """Return True if we have asked, or if the sender is allowed."""
+        sync = self.board.sync
+        return sync and client_address == sync.asked or UDPServer.verify_request(
+            self, request, client_address
+        )
+
+
+class Ears(BaseRequestHandler):
+    """Handles what EarsServer hears."""
+
+    def handle(self):
+        """Handle one datagram."""
+        board = self.server.board
+        data, sock = self.request
+        if board.sync and self.client_address == board.sync.asked:
+            board.sync.hear(data)
+        elif data[: len(_QUESTION)] == _QUESTION:
+            answer = board.answer
+            # A forged question makes us send no more than it was itself.
+            if answer and len(answer) <= len(data):
+                sock.sendto(answer, self.client_address)

@@ -1,0 +1,49 @@
+"""What the board says of itself: on the REPL, and to who looks for it."""
+
+import gc
+import json
+
+from socketse import __version__
+
+
+def tell(board, first):
+    """Print where the board serves, and return the answer for who looks for boards, or None.
+
+    first  True: nothing was printed before
+    """
+    settings = board.settings
+    if not board.online:
+        if not settings["networks"]:
+            print("no network in config.json: add one to its list of networks")
+        elif not first:
+            print("the network is gone: trying to join again")
+        return None
+    if board.failed:
+        print("something above does not work; the rest does:")
+    address = board.wlan.ifconfig()[0]
+    services = {}
+    for server in board.servers:
+        name = getattr(server, "name", None) or type(server).__name__
+        if name:
+            services[name] = server.server_address[1]
+    listed = ", ".join(["%s %d" % item for item in sorted(services.items())])
+    print("serving at %s: %s" % (address, listed))
+    gc.collect()
+    print("%d bytes of heap are free" % gc.mem_free())
+    if not board.ears or "discovery/udp" not in settings["services"]:
+        return None
+    join_group(board)
+    card = {"name": settings["hostname"], "address": address, "version": __version__}
+    card["services"] = services
+    return json.dumps(card).encode()
+
+
+def join_group(board):
+    """Let multicast questions reach us too."""
+    from socketse.options import join_group
+
+    try:
+        join_group(board.ears.socket, "239.255.20.7")
+    except OSError as e:
+        if e.errno not in (98, 112):  # it is in the group already
+            print("discovery by broadcast only: no multicast (%s)" % e)
