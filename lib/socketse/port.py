@@ -2,7 +2,8 @@
 
 Time, errors, waiting, addresses and threads under the same names everywhere.
 CPython's half is host.py, what MicroPython's unix port needs besides is
-unixport.py; boards load neither. Numbers by port and what some lack are in limits.py, socket
+unixport.py; boards load neither. What only CPython has, as its files over sockets and its threads,
+is used only if PLATFORM is "". Numbers by port and what some lack are in limits.py, socket
 options in options.py, what is needed only when something fails in trouble.py.
 """
 
@@ -12,7 +13,6 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
     from typing import Any
 
 PLATFORM = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
-VERSION = sys.implementation.version
 
 if not PLATFORM:
     from .host import *
@@ -26,14 +26,14 @@ else:
     from micropython import const
 
     try:
-        import _thread as thread
+        import _thread
 
-        get_ident = thread.get_ident
+        get_ident = _thread.get_ident
     except ImportError:  # esp8266, and builds without threads
-        thread = None  # type: ignore[assignment]  # a module or None: no type says that
+        _thread = None  # type: ignore[assignment]  # a module or None: no type says that
         get_ident = int  # int() is 0
 
-    REUSE_ADDRESS = True
+    allow_reuse_address = True
     coroutine: Any = const  # what is decorated with it may be awaited: any generator, here
     print_exception = sys.print_exception
 
@@ -54,26 +54,26 @@ else:
 
         accept_native = accept
 
-        def resolve(address, family, type):
-            """Return address as bind takes it, with the host looked up."""
+        def resolve(addr, family, type):
+            """Return addr as bind takes it, with the host looked up."""
             # rp2: getaddrinfo warns when it is told family or type.
-            return socket.getaddrinfo(address[0] or "0.0.0.0", address[1])[0][-1][:2]
+            return socket.getaddrinfo(addr[0] or "0.0.0.0", addr[1])[0][-1][:2]
 
-    def bind(sock, address, family, type):
+    def bind(sock, addr, family, type):
         """Bind sock and return the address it got: (host, port), or a Unix socket's path.
 
         Raises TypeError, ValueError or OverflowError for what cannot be an address, and
         OSError for a host that does not resolve and for an address in use.
         """
         try:
-            if family != 1 and not 0 < address[1] < 65536:  # 1: AF_UNIX, where there is one
+            if family != 1 and not 0 < addr[1] < 65536:  # 1: AF_UNIX, where there is one
                 raise ValueError
-            found = resolve(address, family, type)
+            found = resolve(addr, family, type)
             sock.bind(found)
         except Exception as e:
             from .trouble import bind_error
 
-            raise bind_error(e, address, family)
+            raise bind_error(e, addr, family)
         return found
 
     # register(sock, mask), modify(sock, mask), unregister(sock), poll(ms) -> [(sock, event)], and
@@ -86,8 +86,3 @@ else:
         # unix gives EAGAIN for that, and so does esp32 below 0.1 s.
         if isinstance(exc, OSError) and exc.errno in (EAGAIN, ETIMEDOUT):
             return OSError(ETIMEDOUT)
-
-    # CPython has its own files over sockets and its own threads; handler.py and threads.py
-    # use theirs where there is None, stream.py a socket's write(), which raises nothing if it
-    # is full.
-    open_files = Thread = wait_limit = half_close = send = None

@@ -27,9 +27,12 @@ _left: tuple = ()
 
 def _mark_left(server, value):
     global _left
-    others = [other for other in _left if other is not server]
-    # The last eight: one that nobody cares for must not stay for ever.
-    _left = tuple((others + [server])[-8:] if value else others)
+    others = list(_left)
+    if server in others:
+        others.remove(server)
+    if value:
+        others.append(server)
+    _left = tuple(others[-8:])  # one that nobody cares for must not stay for ever
 
 
 class BaseServer:
@@ -135,7 +138,9 @@ class BaseServer:
     def handle_request(self):
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
-            timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
+            timeout = self.timeout
+            if not port.PLATFORM:
+                timeout = port.timeout(self)
             if not self._se_handle_one(timeout):
                 self.handle_timeout()
         except BaseException:
@@ -280,7 +285,7 @@ class TCPServer(BaseServer):
     address_family: int = AF_INET
     socket_type: int = SOCK_STREAM
     request_queue_size = 5  # rp2: at least 2, a queue of one loses connections
-    allow_reuse_address = port.REUSE_ADDRESS
+    allow_reuse_address = port.allow_reuse_address
     allow_reuse_port = False
     socket_options = ()  # (level, name, value), e.g. ("SOL_SOCKET", "SO_KEEPALIVE", 1)
 
@@ -344,8 +349,8 @@ class TCPServer(BaseServer):
     def _se_drain(self, request):
         # Read away what the client is still sending.
         try:
-            if port.half_close is not None:
-                port.half_close(request)
+            if not port.PLATFORM:
+                port.shutdown(request)
             request.settimeout(0)
             left = _DRAIN_BYTES
             deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)

@@ -280,8 +280,8 @@ def is_async(server):
 def drained(h):
     """Say that nothing more comes, and return False if the client is in the middle of sending."""
     try:
-        if port.half_close is not None:
-            port.half_close(h.request)
+        if not port.PLATFORM:
+            port.shutdown(h.request)
         n = getattr(h.request, _READINTO)(_scratch)
     except Exception:  # a tuple would need memory
         return True  # nothing there, or the client is gone

@@ -12,22 +12,22 @@ from errno import EBADF
 AF_UNIX = socket.AF_UNIX
 
 
-def pack(address, family, type):
+def pack(addr, family, type):
     """Return the packed form of (host, port) or of a Unix socket's path.
 
     Raises OSError if the host's name does not resolve or the path is too long.
     """
     if family == AF_UNIX:
-        path = address.encode()
+        path = addr.encode()
         if len(path) > 107:  # sun_path has 108 bytes with the closing zero
             raise OSError(36, "AF_UNIX path too long")
         return b"\x01\0" + path + b"\0"
-    host = address[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
-    return socket.getaddrinfo(host, address[1], family, type)[0][-1]
+    host = addr[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
+    return socket.getaddrinfo(host, addr[1], family, type)[0][-1]
 
 
 def unpack(buf):
-    """Return (host, port), a Unix socket's path, or None for no address."""
+    """Return (host, port), a Unix socket's path, or None for no addr."""
     if not buf:
         return None
     parts = socket.sockaddr(buf)
@@ -64,23 +64,23 @@ class Socket(io.IOBase):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
         return self._native.fileno()
 
-    def bind(self, address):
+    def bind(self, addr):
         """Bind to (host, port) or a path."""
-        self._native.bind(pack(address, self.family, self.type))
+        self._native.bind(pack(addr, self.family, self.type))
 
     def accept(self):
-        """Return (Socket, address)."""
-        native, address = accept_native(self)
-        return Socket(self.family, self.type, native), address
+        """Return (Socket, addr)."""
+        native, addr = accept_native(self)
+        return Socket(self.family, self.type, native), addr
 
     def recvfrom(self, *args):
-        """Return (data, address)."""
+        """Return (data, addr)."""
         data, buf = self._native.recvfrom(*args)
         return data, unpack(buf)
 
-    def sendto(self, data, address):
+    def sendto(self, data, addr):
         """Send a datagram to (host, port) or a path and return its length."""
-        return self._native.sendto(data, pack(address, self.family, self.type))
+        return self._native.sendto(data, pack(addr, self.family, self.type))
 
     def sendall(self, data):
         """Send all of data."""
@@ -102,7 +102,7 @@ accept = Socket.accept
 
 
 def accept_native(sock):
-    """Return (connection, address), the connection as the port has it: 64 bytes less to keep."""
+    """Return (connection, addr), the connection as the port has it: 64 bytes less to keep."""
     native, buf = sock._native.accept()
     try:
         return native, unpack(buf)
@@ -111,6 +111,6 @@ def accept_native(sock):
         raise
 
 
-def resolve(address, family, type):
-    """Return address as bind takes it, with the host looked up."""
-    return unpack(pack(address, family, type))
+def resolve(addr, family, type):
+    """Return addr as bind takes it, with the host looked up."""
+    return unpack(pack(addr, family, type))
