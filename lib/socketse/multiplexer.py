@@ -22,7 +22,7 @@ _IDLE_SECONDS = 0.005  # between two rounds of serve() without events
 _HOOKS = "shutdown get_request process_request shutdown_request _se_hub _se_evict _se_join"
 
 
-class Multiplexer(Hub):
+class Multiplexer:
     """Serves many servers, of all kinds, and their connections in one thread.
 
     max_connections  at once, of all servers; None: as many as this port and its heap have room for
@@ -36,7 +36,11 @@ class Multiplexer(Hub):
     _se_count: "Any" = BaseServer._se_count
 
     def __init__(self, max_connections=None, when_full="evict"):
-        Hub.__init__(self, {"out_of_memory": 0}, max_connections, when_full)
+        self._se_stats = {"out_of_memory": 0}
+        hub = self._se_hub = Hub(self._se_stats, max_connections, when_full)
+        hub.limits = self
+        self.max_connections = hub.max_connections
+        self.when_full = when_full
         self._se_doors: Any = []
         self._se_left = False  # an exception has left poll()
         self._se_serving: Any = None  # as BaseServer has them
@@ -50,12 +54,12 @@ class Multiplexer(Hub):
         if the server is in a multiplexer already, and RuntimeError in a handler.
         """
         own = getattr(server, "_se_hub", None)
-        if own and not isinstance(own, Multiplexer):
-            server._se_join()  # MultiplexingMixIn's
+        if own and own.map.get(server.socket) is server:  # MultiplexingMixIn's
+            server._se_join()
             server._se_hub = own = None
         if own or server in self.servers:
             raise ValueError("this server is in a multiplexer already: %r" % (server,))
-        if self._se_polling:
+        if self._se_hub.cur_task is not None:
             raise RuntimeError("a handler cannot add a server")
         self._se_doors.append(_Door(self, server))
         return server
@@ -72,7 +76,7 @@ class Multiplexer(Hub):
                 self._se_doors.remove(door)
                 door.leave()
                 break
-        self._se_close_connections(server)
+        self._se_hub.discard(server)
 
     def close(self):
         """Close all servers and connections."""
@@ -105,7 +109,7 @@ class Multiplexer(Hub):
             self._se_left = False
             _mark_left(self, False)
         try:
-            busy = self._se_wait(timeout)
+            busy = self._se_hub.wait(self._se_round, timeout)
             self.service_actions()
         except BaseException:
             self._se_left = True
@@ -134,11 +138,10 @@ class Multiplexer(Hub):
                 door.actions()
 
     def _se_round(self, timeout):
-        # Do one round, as Hub does.
         for door in self._se_doors:
             if door.turn:
                 timeout = door.turn(timeout)
-        return Hub._se_round(self, timeout)
+        return self._se_hub.poll(timeout)
 
     def _se_is_own_thread(self, ident):
         # Those of the threading servers' handlers are: they cannot wait for the loop's end.
@@ -164,15 +167,16 @@ class _Door:
     _se_co = _se_since = None  # no connection
     _se_limited = False  # True: who comes in gets a place in the table
 
-    def __init__(self, hub, server):
-        self.hub = hub
+    def __init__(self, loop, server):
+        self.loop = loop
+        hub = self.hub = loop._se_hub
         self.server = server
         self.actions: Any = None
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
         self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
         self.register(server.socket, 1)
-        server.shutdown = hub.shutdown
+        server.shutdown = loop.shutdown
         server._se_join = self.join
         server._se_poller = self
         if server.socket_type == SOCK_STREAM and not self.turn:
@@ -193,19 +197,19 @@ class _Door:
     # A server's poller.
 
     def register(self, sock, mask):
-        self.hub._se_register(sock, self)
+        self.hub.register(sock, self)
 
     def unregister(self, sock):
-        self.hub._se_leave(sock)
+        self.hub.unregister(sock)
 
     # What a server is made to call.
 
     def evict(self, n):
         """Descriptors have run out."""
-        self.hub._se_evict(False)
+        self.hub.evict(False)
 
     def join(self):
-        self.hub.remove(self.server)
+        self.loop.remove(self.server)
         if self.server._se_join:
             self.server._se_join()
 
@@ -214,7 +218,7 @@ class _Door:
 
     def shutdown_request(self, request):
         # process_request comes here at its end; the connection goes on.
-        if request not in self.hub._se_table:
+        if request not in self.hub.map:
             type(self.server).shutdown_request(self.server, request)
 
     def process_request(self, request, client_address):
@@ -235,9 +239,9 @@ class _Door:
     def _turn(self, timeout):
         server = self.server
         if server._se_poller is None:  # a register has failed
-            for sock in list(self.hub._se_table):
-                if self.hub._se_table[sock] is self and sock is not server.socket:
-                    self.hub._se_leave(sock)
+            for sock in list(self.hub.map):
+                if self.hub.map[sock] is self and sock is not server.socket:
+                    self.hub.unregister(sock)
             server._se_poller = self
             for entry in server._se_waiting:
                 self.register(entry[0], 1)
@@ -250,8 +254,8 @@ class _Door:
         hub = self.hub
         if sock is not server.socket:
             server._se_spoke(sock)  # ThreadingMixIn's: one that waits for a thread
-        elif not self._se_limited or hub._se_size < hub.max_connections or hub._se_room():
-            hub._se_take(server)
+        elif not self._se_limited or hub.count < hub.limits.max_connections or hub.room():
+            hub.accept(server)
 
 
 def process_plain(server, request, client_address, process):
@@ -288,18 +292,18 @@ class _Knock(BaseRequestHandler):
         self.server = server
         self.process = process
         hub = server._se_hub
-        self._se_since = hub._se_now & ~1
-        hub._se_register(request, self)
-        hub._se_size += 1
+        self._se_since = hub.time & ~1
+        hub.register(request, self)
+        hub.count += 1
         self._se_count("active")
-        hub._se_look_in(1000)
+        hub.schedule(1000)
 
     def _se_blame(self, exc):
         return False
 
     def _se_knock(self, sock):
         server = self.server
-        server._se_hub._se_leave(sock)
+        server._se_hub.unregister(sock)
         try:
             _run_plain(server, sock, self.client_address, self.process)
         except Exception as e:

@@ -93,7 +93,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
         if self._se_co is None:
             raise TypeError("handle() of %s is not 'async def'" % type(self).__name__)
         if hub:
-            hub._se_adopt(self)
+            hub.append(self)
         else:
             from .alone import run
 
@@ -111,7 +111,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
 
     def _se_knock(self, sock):
         # For want of memory it has ended, and its connection has not.
-        self.server._se_hub._se_close(self)
+        self.server._se_hub.close(self)
 
     def _se_blame(self, exc):
         # Count exc and return True if it is the client's doing, and no fault of the handler.
@@ -247,7 +247,7 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
             self._se_out += bytes(data)
             hub = getattr(self.server, "_se_hub", None)
             if hub and self._se_since is not None:
-                hub._se_watch(self)
+                hub.modify(self)
 
     def drain(self):
         """Wait until all that was written has been sent; let the others have their turn."""

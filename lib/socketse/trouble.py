@@ -88,7 +88,7 @@ def make_way(left, server):
             if old.address_family == limits.AF_UNIX:
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
             if old is not loop:
-                loop._se_close_connections(None)
+                loop._se_hub.discard(None)
 
 
 def _unlink(path):

@@ -74,7 +74,7 @@ class _Thread:
             port.sleep_ms(5)
 
 
-start_thread: Any = _Thread
+start_thread: "Any" = _Thread
 if not port.PLATFORM:
     start_thread = port.Thread
 
