@@ -36,10 +36,10 @@ class StreamRequestHandler(BaseRequestHandler):
         if timeout is not None:
             self.connection.settimeout(timeout)
         if self.disable_nagle_algorithm:
-            from .options import set_options
+            from .options import setsockopt
 
-            set_options(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
-        if port.PLATFORM:
+            setsockopt(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
+        if port.platform:
             self.rfile = Reader(self.connection, self.rbufsize, self.max_line)
             self.wfile = Writer(self.connection, self.wbufsize)
         else:
@@ -54,7 +54,7 @@ class StreamRequestHandler(BaseRequestHandler):
                 pass  # the client is gone: nobody is left to tell
         self.wfile.close()
         self.rfile.close()
-        if port.PLATFORM:
+        if port.platform:
             # A user may have put files of his own in their place.
             self._se_count("bytes_in", getattr(self.rfile, "count", 0))
             self._se_count("bytes_out", getattr(self.wfile, "count", 0))
@@ -63,7 +63,7 @@ class StreamRequestHandler(BaseRequestHandler):
 class Reader(io.IOBase):
     """A file for reading from a connection: MicroPython's rfile.
 
-    sock      what to read from; it is not closed
+    socket    what to read from; it is not closed
     size      bytes asked of it at once; 0: never more than needed, -1: the default
     max_line  longest line in bytes that readline() without a size returns
     A timeout raises OSError(ETIMEDOUT) and loses nothing: what was read by
@@ -72,8 +72,8 @@ class Reader(io.IOBase):
 
     closed = False
 
-    def __init__(self, sock, size, max_line):
-        self.recv = sock.recv
+    def __init__(self, socket, size, max_line):
+        self.recv = socket.recv
         self.size = _CHUNK if size < 0 else size
         self.max_line = max_line
         self.buffer = b""
@@ -88,7 +88,7 @@ class Reader(io.IOBase):
                 data = self.recv(max(n, self.size))
                 break
             except OSError as e:
-                raise port.as_timeout(e) or e
+                raise port.timeout(e) or e
             except MemoryError:
                 if self.size < n or self.size < 64:
                     raise
@@ -168,14 +168,14 @@ class Reader(io.IOBase):
 class Writer(io.IOBase):
     """A file for writing to a connection: MicroPython's wfile.
 
-    sock  what to write to; it is not closed
-    size  bytes of the buffer; 0: every write is sent at once, -1: the default
+    socket  what to write to; it is not closed
+    size    bytes of the buffer; 0: every write is sent at once, -1: the default
     """
 
     closed = False
 
-    def __init__(self, sock, size):
-        self.send = sock.send
+    def __init__(self, socket, size):
+        self.send = socket.send
         self.size = _CHUNK if size < 0 else size
         self.buffer = b""
         self.count = 0  # bytes sent
@@ -213,7 +213,7 @@ class Writer(io.IOBase):
             while done < len(data):  # never without data: esp32 raises then
                 done += self.send(memoryview(data)[done:] if done else data)
         except OSError as e:
-            raise port.as_timeout(e) or e
+            raise port.timeout(e) or e
         finally:
             self.count += done
 

@@ -18,18 +18,18 @@ import types
 from _thread import get_ident
 
 __all__ = [
-    "Poller",
+    "poll",
     "Socket",
     "Thread",
     "_thread",
     "accept",
     "accept_native",
     "allow_reuse_address",
-    "as_timeout",
+    "timeout",
     "bind",
     "collect",
     "const",
-    "coroutine",
+    "coro",
     "get_ident",
     "makefile",
     "print_exception",
@@ -39,14 +39,14 @@ __all__ = [
     "ticks_add",
     "ticks_diff",
     "ticks_ms",
-    "timeout",
+    "wait",
 ]
 
 # Windows' SO_REUSEADDR lets a second server steal a live port.
 allow_reuse_address = os.name != "nt"
 
 collect = gc.collect
-coroutine = types.coroutine
+coro = types.coroutine
 Socket = socket.socket
 
 
@@ -75,7 +75,7 @@ def sleep_ms(ms):
     time.sleep(ms / 1000)
 
 
-class Poller:
+class poll:
     """MicroPython's select.poll, over CPython's or, where that is missing, select.select."""
 
     def __init__(self):
@@ -132,13 +132,13 @@ class Poller:
         return [(fd, (fd in readers) + 4 * (fd in writers)) for fd in set(readers + writers)]
 
 
-def timeout(server):
+def wait(server):
     """Return how many seconds handle_request may wait: of both timeouts the shorter one."""
     limits = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
     return min(limits) if limits else None
 
 
-def as_timeout(exc):
+def timeout(exc):
     """Return a TimeoutError if exc says that a socket's time ran out, else None."""
     if isinstance(exc, (BlockingIOError, TimeoutError, socket.timeout)):
         return TimeoutError(errno.ETIMEDOUT, "timed out")

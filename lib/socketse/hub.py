@@ -13,7 +13,7 @@ from sys import modules
 
 from . import port
 from .port import const
-from .table import Table, drained
+from .table import Table
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -40,8 +40,10 @@ class Hub(Table):
         # Wait for something to happen, do all that it asks for, and return True if it did.
         if self.cur_task is not None:
             raise RuntimeError("a handler cannot call what has called it")
-        if timeout is not self.timeout:  # once, because a float needs memory
-            self.timeout = timeout
+        if self.filter:
+            timeout = self.filter(timeout)
+        if timeout is not self.sleep:  # once, because a float needs memory
+            self.sleep = timeout
             self.sleep_ms = -1 if timeout is None else int(timeout * 1000)
         ms = self.sleep_ms
         if self.next:
@@ -54,10 +56,10 @@ class Hub(Table):
         core: Any = modules.get("asyncio.core")
         if core:
             task = core.cur_task
-            if self.guard is None:
+            if self.coro is None:
                 self.new_guard(core)
             else:
-                core.cur_task = self.guard
+                core.cur_task = self.coro
         self.cur_task = False
         try:
             return self.handle(ms)
@@ -81,14 +83,14 @@ class Hub(Table):
     def new_guard(self, core):
         from .trouble import new_guard
 
-        core.cur_task = self.guard = new_guard(core)
+        core.cur_task = self.coro = new_guard(core)
 
-    def wait(self, poll, timeout):
-        # Do rounds, with poll(), until something has happened, or timeout seconds have passed.
+    def wait(self, timeout):
+        # Do rounds until something has happened, or timeout seconds have passed.
         end = None
         if timeout is not None:
             end = port.ticks_add(ticks_ms(), int(timeout * 1000))
-        while not poll(timeout):
+        while not self.poll(timeout):
             if end is not None:
                 left = ticks_diff(end, ticks_ms())
                 if left <= 0:
@@ -96,11 +98,11 @@ class Hub(Table):
                 timeout = left / 1000
         return True
 
-    def handle(self, ms):
+    def handle(self, sleep_ms):
         table = self.map
         size = self.readsize
         h = None
-        events = self.select.ipoll(ms)
+        events = self.select.ipoll(sleep_ms)
         now: Any = ticks_ms()
         self.time = now = now | 1  # odd: since a byte has come
         for sock, event in events:
@@ -110,7 +112,7 @@ class Hub(Table):
             co = h._se_co
             if co is None:
                 self.open.append(sock)
-            elif event == _READ or self.flush(h, event):
+            elif event == _READ or self.write(h, event):
                 data = None
                 self.cur_task = h
                 try:
@@ -143,7 +145,7 @@ class Hub(Table):
                 h._se_wake = None
                 self.step(h, error)
         if self.target is not None and ticks_diff(self.target, now) <= 0:
-            self.look()
+            self.peek()
         return bool(busy)
 
     # Connections.
@@ -173,13 +175,13 @@ class Hub(Table):
         if stats["out_of_memory"] != lost and not self.done:
             self.collect()
 
-    def step(self, h, error):
-        # Resume the coroutine of h with nothing, or with error.
+    def step(self, h, exception):
+        # Resume the coroutine of h with nothing, or with an exception.
         self.cur_task = h
         stats = h._se_stats
         sent = stats["bytes_out"]
         try:
-            want = h._se_co.throw(error) if error else h._se_co.send(None)
+            want = h._se_co.throw(exception) if exception else h._se_co.send(None)
             if stats["bytes_out"] != sent:
                 h._se_since = self.time  # its client takes what it sends
             if want != _READ or h._se_want != _READ:
@@ -187,24 +189,24 @@ class Hub(Table):
         except Exception as e:
             self.end(h, e, b"")
 
-    def update(self, h, want):
+    def update(self, h, value):
         # Let h wait for what its coroutine has asked for.
-        if want is None or want not in (_READ, _WRITE, _SLEEP, _TURN):
-            from .trouble import foreign_await
+        if value is None or value not in (_READ, _WRITE, _SLEEP, _TURN):
+            from .trouble import exception
 
             core: Any = modules.get("asyncio.core")
             if core:
                 self.new_guard(core)  # the old one stands in a queue now
             # Not at once: it may await that again and again.
-            h._se_wake = foreign_await(want)
-            want = _TURN
-        elif want != _SLEEP:
-            h._se_wake = None if want == _TURN else ticks_ms()  # when the wait began
-        h._se_want = want
-        if want == _TURN and h not in self.next:
+            h._se_wake = exception(value)
+            value = _TURN
+        elif value != _SLEEP:
+            h._se_wake = None if value == _TURN else ticks_ms()  # when the wait began
+        h._se_want = value
+        if value == _TURN and h not in self.next:
             self.next.append(h)
         self.modify(h)
-        if self.due(h):
+        if self.timeout(h):
             self.schedule(0)
 
     def modify(self, h):
@@ -214,7 +216,7 @@ class Hub(Table):
             mask |= _WRITE
         self.select.modify(h.request, mask)
 
-    def flush(self, h, event):
+    def write(self, h, event):
         # Do what an event asks for that is not input alone. Return True to read.
         want = h._se_want
         try:
@@ -251,8 +253,8 @@ class Hub(Table):
                     self.exception(h, exc)
             finally:
                 h.finish()
-            if h._se_out or h._se_buffer is not None and not drained(h):
-                h._se_co = _goodbye(h)
+            if h._se_out or h._se_buffer is not None and not self.clear(h):
+                h._se_co = self.flush(h)
         except Exception as e:
             self.exception(h, e)
         finally:
@@ -271,22 +273,21 @@ class Hub(Table):
                 port.collect()
             else:
                 self.collect()
-        elif not port.as_timeout(exc):
+        elif not port.timeout(exc):
             self.step(h, exc)
 
-
-@port.coroutine
-def _goodbye(h):
-    # Send what h has written, and read away what its client still sends.
-    while h._se_out:
-        yield _WRITE
-    if h._se_buffer is None or drained(h):
-        return
-    h.timeout = _DRAIN_MS // 1000
-    end = port.ticks_add(ticks_ms(), _DRAIN_MS)
-    left = _DRAIN_BYTES
-    while left > 0 and ticks_diff(end, ticks_ms()) > 0:
-        data = yield _READ
-        if not data:
+    @port.coro
+    def flush(self, h):
+        # Send what h has written, and read away what its client still sends.
+        while h._se_out:
+            yield _WRITE
+        if h._se_buffer is None or self.clear(h):
             return
-        left -= len(data)
+        h.timeout = _DRAIN_MS // 1000
+        end = port.ticks_add(ticks_ms(), _DRAIN_MS)
+        left = _DRAIN_BYTES
+        while left > 0 and ticks_diff(end, ticks_ms()) > 0:
+            data = yield _READ
+            if not data:
+                return
+            left -= len(data)

@@ -8,7 +8,7 @@ import sys
 
 from . import port
 
-_P = port.PLATFORM  # "": CPython
+_P = port.platform  # "": CPython
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)
 AF_INET6 = getattr(socket, "AF_INET6", None)

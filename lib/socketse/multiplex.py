@@ -42,13 +42,12 @@ class MultiplexingMixIn:
         if not self._se_plain:
             self.finish_request(request, client_address)
         else:
-            from .multiplexer import process_plain
+            from .plain import process_request
 
-            process_plain(self, request, client_address, TCPServer.process_request)
+            process_request(self, request, client_address, TCPServer.process_request)
 
     def _se_handle_one(self, timeout):
-        hub = self._se_new_poller()
-        return hub.wait(hub.poll, timeout)
+        return self._se_new_poller().wait(timeout)
 
     def _se_new_poller(self):
         _mark_left(self, False)
@@ -67,10 +66,10 @@ class MultiplexingMixIn:
         self._se_hub.poll(timeout)
         return False  # nothing is left to be done
 
-    def _se_knock(self, sock):
+    def _se_knock(self, socket):
         # Take a new connection.
         hub = self._se_hub
-        if hub.count < hub.max_connections or hub.room():
+        if hub.count < hub.max_connections or hub.acquire():
             hub.accept(self)
 
     def _se_evict(self, n):
@@ -91,14 +90,8 @@ class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
 
 
 def __getattr__(name):
-    # Made on first use: boards have no Unix sockets, and few programs both.
-    if name == "MultiplexingUnixStreamServer":
-        from .unix import UnixStreamServer
+    # Made on first use: few programs need them, and boards have no Unix sockets.
+    from .mixed import find
 
-        made = type(name, (MultiplexingMixIn, UnixStreamServer), {"__module__": __name__})
-    elif name == "Multiplexer":
-        from .multiplexer import Multiplexer as made
-    else:
-        raise AttributeError("module 'socketse.multiplex' has no attribute '%s'" % name)
-    globals()[name] = made
-    return made
+    globals()[name] = found = find(name, MultiplexingMixIn, __name__)
+    return found

@@ -2,12 +2,7 @@
 
 from socket import SOCK_STREAM
 
-from .server import (  # first: the largest compiles best into a whole heap
-    BaseRequestHandler,
-    BaseServer,
-    TCPServer,
-    _mark_left,
-)
+from .server import BaseServer, TCPServer, _mark_left  # first: the largest compiles best
 
 # isort: split
 from . import port
@@ -38,7 +33,7 @@ class Multiplexer:
     def __init__(self, max_connections=None, when_full="evict"):
         self._se_stats = {"out_of_memory": 0}
         hub = self._se_hub = Hub(self._se_stats, max_connections, when_full)
-        hub.limits = self
+        hub.server = self
         self.max_connections = hub.max_connections
         self.when_full = when_full
         self._se_doors: Any = []
@@ -109,7 +104,7 @@ class Multiplexer:
             self._se_left = False
             _mark_left(self, False)
         try:
-            busy = self._se_hub.wait(self._se_round, timeout)
+            busy = self._se_hub.wait(timeout)
             self.service_actions()
         except BaseException:
             self._se_left = True
@@ -137,11 +132,12 @@ class Multiplexer:
             if door.actions:
                 door.actions()
 
-    def _se_round(self, timeout):
+    def _se_turns(self, timeout):
+        # Let the threading servers do what each of their rounds begins with.
         for door in self._se_doors:
             if door.turn:
                 timeout = door.turn(timeout)
-        return self._se_hub.poll(timeout)
+        return timeout
 
     def _se_is_own_thread(self, ident):
         # Those of the threading servers' handlers are: they cannot wait for the loop's end.
@@ -157,7 +153,7 @@ class Multiplexer:
         return self
 
     def _se_ready(self, timeout):
-        self._se_round(timeout)
+        self._se_hub.poll(timeout)
         return False  # nothing is left to be done
 
 
@@ -175,6 +171,8 @@ class _Door:
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
         self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
+        if self.turn:
+            hub.filter = loop._se_turns
         self.register(server.socket, 1)
         server.shutdown = loop.shutdown
         server._se_join = self.join
@@ -196,11 +194,11 @@ class _Door:
 
     # A server's poller.
 
-    def register(self, sock, mask):
-        self.hub.register(sock, self)
+    def register(self, socket, mode):
+        self.hub.register(socket, self)
 
-    def unregister(self, sock):
-        self.hub.unregister(sock)
+    def unregister(self, socket):
+        self.hub.unregister(socket)
 
     # What a server is made to call.
 
@@ -222,8 +220,10 @@ class _Door:
             type(self.server).shutdown_request(self.server, request)
 
     def process_request(self, request, client_address):
+        from .plain import process_request
+
         server = self.server
-        process_plain(server, request, client_address, type(server).process_request)
+        process_request(server, request, client_address, type(server).process_request)
 
     def leave(self):
         """Let the server be as it was."""
@@ -239,76 +239,20 @@ class _Door:
     def _turn(self, timeout):
         server = self.server
         if server._se_poller is None:  # a register has failed
-            for sock in list(self.hub.map):
-                if self.hub.map[sock] is self and sock is not server.socket:
-                    self.hub.unregister(sock)
+            for socket in list(self.hub.map):
+                if self.hub.map[socket] is self and socket is not server.socket:
+                    self.hub.unregister(socket)
             server._se_poller = self
             for entry in server._se_waiting:
                 self.register(entry[0], 1)
         ms = server._se_turn(-1 if timeout is None else int(timeout * 1000))
         return ms / 1000 if server._se_waiting else timeout
 
-    def _se_knock(self, sock):
+    def _se_knock(self, socket):
         # Take what has come to a socket of the server's.
         server = self.server
         hub = self.hub
-        if sock is not server.socket:
-            server._se_spoke(sock)  # ThreadingMixIn's: one that waits for a thread
-        elif not self._se_limited or hub.count < hub.limits.max_connections or hub.room():
+        if socket is not server.socket:
+            server._se_spoke(socket)  # ThreadingMixIn's: one that waits for a thread
+        elif not self._se_limited or hub.count < hub.server.max_connections or hub.acquire():
             hub.accept(server)
-
-
-def process_plain(server, request, client_address, process):
-    """Let a plain handler handle a request by process: now, or when the client has spoken."""
-    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
-        _Knock(request, client_address, server, process)
-    else:
-        _run_plain(server, request, client_address, process)
-
-
-def _run_plain(server, request, client_address, process):
-    # Run a plain handler to its end, which comes within 10 s.
-    from .workers import Bounded
-
-    request = server._se_inline = Bounded(request)
-    try:
-        process(server, request, client_address)
-    finally:
-        server._se_inline = None
-
-
-class _Knock(BaseRequestHandler):
-    """A connection whose plain handler is called when the client has spoken."""
-
-    _se_co = _se_wake = None
-    _se_buffer = _se_out = b""
-    _se_done = False
-    _se_want = 1
-    timeout = 60
-
-    def __init__(self, request, client_address, server, process):
-        self.request = request
-        self.client_address = client_address
-        self.server = server
-        self.process = process
-        hub = server._se_hub
-        self._se_since = hub.time & ~1
-        hub.register(request, self)
-        hub.count += 1
-        self._se_count("active")
-        hub.schedule(1000)
-
-    def _se_blame(self, exc):
-        return False
-
-    def _se_knock(self, sock):
-        server = self.server
-        server._se_hub.unregister(sock)
-        try:
-            _run_plain(server, sock, self.client_address, self.process)
-        except Exception as e:
-            server._se_report(sock, self.client_address, e)
-            server.shutdown_request(sock)
-        except BaseException:
-            server.shutdown_request(sock)
-            raise

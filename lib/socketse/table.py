@@ -28,7 +28,7 @@ ticks_diff = port.ticks_diff
 ticks_ms = port.ticks_ms
 
 # To read away what nobody wants: closing must not need memory.
-_scratch = bytearray(64)
+buf = bytearray(64)
 
 
 class Table:
@@ -43,19 +43,22 @@ class Table:
             # rp2: lwIP has 5 TCP connections in all, and the newcomer needs one. esp32: 10 sockets
             # in all, listeners included. CPython: half of the usual number of descriptors. Else
             # what the heap has room for.
-            max_connections = {"rp2": 4, "esp32": 8, "esp8266": 4, "": 512}.get(port.PLATFORM)
+            for word in "rp2:4 esp32:8 esp8266:4 :512".split():  # its parts are names in a dict
+                name, number = word.split(":")
+                if name == port.platform:
+                    max_connections = int(number)
             if not max_connections:
                 import gc
 
                 memory: Any = gc
                 memory.collect()
                 max_connections = max(4, min(512, memory.mem_free() // _HEAP_EACH))
-        self.limits: Any = self  # what has the following two
+        self.server: Any = self  # what has the following two
         self.max_connections = max_connections
         self.when_full = when_full
         self.stats = stats  # where out_of_memory is counted
         self.map: Any = {}  # sockets, and who is there
-        self.select = port.Poller()
+        self.select = port.poll()
         self.count = 0  # connections in the table
         self.locked = False  # no server accepts, because there is no room
         self.open: Any = []  # sockets of servers at which somebody is
@@ -67,29 +70,30 @@ class Table:
         self.cur_task: Any = None
         self.readsize = _READ_SIZE  # bytes asked of a socket at once, less if memory is short
         self.done = False  # collect() was called
-        self.spared: Any = 0  # when somebody was, in ticks
-        self.timeout: Any = 0  # how long the last round might wait, and
+        self.gc: Any = 0  # when garbage was to be enough, in ticks
+        self.sleep: Any = 0  # how long the last round might wait, and
         self.sleep_ms = 0  # that in milliseconds
-        self.guard: Any = None  # what asyncio takes for its current task
+        self.coro: Any = None  # what asyncio takes for its current task
+        self.filter: Any = None  # called before a round with its timeout, returns how long it is
 
-    def register(self, sock, value):
-        # Poll sock for input; value is what stands for it in the table.
+    def register(self, socket, value):
+        # Poll socket for input; value is what stands for it in the table.
         try:
-            self.select.register(sock, _READ)
+            self.select.register(socket, _READ)
         except MemoryError:
-            self.insert(sock)
+            self.insert(socket)
         try:
-            self.map[sock] = value
+            self.map[socket] = value
         except MemoryError:
-            self.select.unregister(sock)
+            self.select.unregister(socket)
             raise
 
-    def insert(self, sock):
-        # Register sock after all. The poller must not poll before the same register has worked: it
-        # would crash the interpreter.
+    def insert(self, socket):
+        # Register socket after all. The poller must not poll before the same register has worked:
+        # it would crash the interpreter.
         while self.collect():
             try:
-                self.select.register(sock, _READ)
+                self.select.register(socket, _READ)
                 return
             except MemoryError:
                 continue
@@ -97,7 +101,7 @@ class Table:
         poller = None
         while poller is None:
             try:
-                poller = port.Poller()
+                poller = port.poll()
                 for known in self.map:
                     poller.register(known, _READ)
             except MemoryError:
@@ -106,11 +110,11 @@ class Table:
         self.select = poller
         raise MemoryError
 
-    def unregister(self, sock):
-        # Forget sock. Return what stood for it; None: it was forgotten before.
-        h = self.map.pop(sock, None)
+    def unregister(self, socket):
+        # Forget socket. Return what stood for it; None: it was forgotten before.
+        h = self.map.pop(socket, None)
         if h is not None:
-            self.select.unregister(sock)
+            self.select.unregister(socket)
             if h._se_since is not None:
                 self.count -= 1
                 h.server._se_stats["active"] -= 1
@@ -135,7 +139,7 @@ class Table:
                     h._se_done = True
                     h.finish()
             if co is not None:
-                drained(h)
+                self.clear(h)
         except Exception as e:
             self.exception(h, e)
         finally:
@@ -159,7 +163,7 @@ class Table:
 
     # Deadlines.
 
-    def due(self, h):
+    def timeout(self, h):
         # Return True if the deadline of h has passed, and see to it that it is looked at.
         if h._se_want == _SLEEP:
             left = ticks_diff(h._se_wake, self.time)
@@ -174,20 +178,20 @@ class Table:
             self.schedule(left)
         return left <= 0
 
-    def schedule(self, ms):
-        # Look at the deadlines in ms milliseconds at the latest.
-        tick = port.ticks_add(self.time, min(ms, _LOOK_MS))
+    def schedule(self, sleep_ms):
+        # Look at the deadlines after so long at the latest.
+        tick = port.ticks_add(self.time, min(sleep_ms, _LOOK_MS))
         if self.target is None or ticks_diff(tick, self.target) < 0:
             self.target = tick
 
-    def look(self):
+    def peek(self):
         # Wake who has slept enough, and tell who has waited too long.
         self.target = None
         if self.readsize < _READ_SIZE:
             self.readsize <<= 1  # there may be room again
         late = []
         for h in self.map.values():
-            if h._se_since is not None and self.due(h):
+            if h._se_since is not None and self.timeout(h):
                 late.append(h)
         for h in late:
             if h.request not in self.map:
@@ -200,18 +204,18 @@ class Table:
             if h._se_want != _SLEEP:
                 error = OSError(ETIMEDOUT, "timed out")
                 h._se_wake = self.time  # should it wait again
-                self.due(h)
+                self.timeout(h)
             self.step(h, error)
-        if self.locked and self.limits.when_full == "evict":
+        if self.locked and self.server.when_full == "evict":
             self.listen(True)
         if self.count:
             self.schedule(_LOOK_MS)  # a handler may have shortened its timeout
 
     # Limits.
 
-    def room(self):
+    def acquire(self):
         # Make room for one more connection, and return True if that could be done.
-        if self.limits.when_full == "evict":
+        if self.server.when_full == "evict":
             if self.evict(False):
                 return True
             self.schedule(_RETRY_MS)
@@ -221,10 +225,10 @@ class Table:
     def listen(self, on):
         # Let servers take connections or not.
         self.locked = not on
-        for sock in self.map:
-            entry = self.map[sock]
+        for socket in self.map:
+            entry = self.map[socket]
             if entry._se_since is None and entry._se_limited:
-                self.select.modify(sock, 1 if on else 0)
+                self.select.modify(socket, 1 if on else 0)
 
     def evict(self, mem):
         # Close the connection that is silent longest, and return True if there was one.
@@ -253,9 +257,9 @@ class Table:
                 found = h
         if found is None:
             return False
-        if mem and longest < 0x10000 and ticks_diff(self.time, self.spared) > _LOOK_MS:
+        if mem and longest < 0x10000 and ticks_diff(self.time, self.gc) > _LOOK_MS:
             # It holds nothing: what is garbage may be enough. If not, this is called again.
-            self.spared = self.time
+            self.gc = self.time
             return True
         found.server._se_count("evicted")
         self.cancel(found)
@@ -269,23 +273,22 @@ class Table:
         port.collect()
         return found
 
+    def clear(self, h):
+        # Say that nothing more comes, and return False if the client is in the middle of sending.
+        try:
+            if not port.platform:
+                port.shutdown(h.request)
+            read = h.request.readinto if port.platform else h.request.recv_into
+            for _ in range(4):
+                n = read(buf)
+                if n is None or n < len(buf):
+                    return True
+        except Exception:  # a tuple would need memory
+            return True  # nothing there, or the client is gone
+        return False
+
 
 def is_async(server):
     """Return True if the server's handler is an AsyncStreamRequestHandler."""
     handler = server.RequestHandlerClass
     return hasattr(getattr(handler, "func", handler), "_se_blame")  # functools.partial's func
-
-
-def drained(h):
-    """Say that nothing more comes, and return False if the client is in the middle of sending."""
-    try:
-        if not port.PLATFORM:
-            port.shutdown(h.request)
-        read = h.request.readinto if port.PLATFORM else h.request.recv_into
-        for _ in range(4):
-            n = read(_scratch)
-            if n is None or n < len(_scratch):
-                return True
-    except Exception:  # a tuple would need memory
-        return True  # nothing there, or the client is gone
-    return False

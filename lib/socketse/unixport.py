@@ -27,7 +27,7 @@ def pack(addr, family, type):
 
 
 def unpack(buf):
-    """Return (host, port), a Unix socket's path, or None for no addr."""
+    """Return (host, port), a Unix socket's path, or None for no address."""
     if not buf:
         return None
     parts = socket.sockaddr(buf)
@@ -40,47 +40,47 @@ class Socket(io.IOBase):
     """A socket of the unix port with the interface of the boards' sockets."""
 
     def __init__(self, family=socket.AF_INET, type=socket.SOCK_STREAM, native=None):
-        self._native = native or socket.socket(family, type)
+        self.native = native or socket.socket(family, type)
         self.family = family
         self.type = type
 
     def __getattr__(self, name):
-        if name == "_native":
+        if name == "native":
             raise OSError(EBADF, "the socket is closed")
-        return getattr(self._native, name)  # listen, setsockopt, settimeout, read, readline ...
+        return getattr(self.native, name)  # listen, setsockopt, settimeout, read, readline ...
 
-    # By self._native each time: before 1.27 a closed native socket still has its old number,
+    # By self.native each time: before 1.27 a closed native socket still has its old number,
     # which by then may be a stranger's.
 
     def recv(self, *args):
         """Return what has come, as the native socket does."""
-        return self._native.recv(*args)
+        return self.native.recv(*args)
 
     def send(self, data):
         """Send some of data, as the native socket does."""
-        return self._native.send(data)
+        return self.native.send(data)
 
     def ioctl(self, *args):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
-        return self._native.fileno()
+        return self.native.fileno()
 
     def bind(self, addr):
         """Bind to (host, port) or a path."""
-        self._native.bind(pack(addr, self.family, self.type))
+        self.native.bind(pack(addr, self.family, self.type))
 
     def accept(self):
-        """Return (Socket, addr)."""
+        """Return (Socket, address)."""
         native, addr = accept_native(self)
         return Socket(self.family, self.type, native), addr
 
     def recvfrom(self, *args):
-        """Return (data, addr)."""
-        data, buf = self._native.recvfrom(*args)
+        """Return (data, address)."""
+        data, buf = self.native.recvfrom(*args)
         return data, unpack(buf)
 
     def sendto(self, data, addr):
         """Send a datagram to (host, port) or a path and return its length."""
-        return self._native.sendto(data, pack(addr, self.family, self.type))
+        return self.native.sendto(data, pack(addr, self.family, self.type))
 
     def sendall(self, data):
         """Send all of data."""
@@ -91,8 +91,8 @@ class Socket(io.IOBase):
     def close(self):
         """Close the socket; again: nothing happens (before 1.27 the port closes a stranger's)."""
         try:
-            native = self._native
-            del self._native
+            native = self.native
+            del self.native
         except (OSError, AttributeError):
             return  # closed before, perhaps by another thread a moment ago
         native.close()
@@ -101,9 +101,9 @@ class Socket(io.IOBase):
 accept = Socket.accept
 
 
-def accept_native(sock):
-    """Return (connection, addr), the connection as the port has it: 64 bytes less to keep."""
-    native, buf = sock._native.accept()
+def accept_native(socket):
+    """Return (connection, address), the connection as the port has it: 64 bytes less to keep."""
+    native, buf = socket.native.accept()
     try:
         return native, unpack(buf)
     except Exception:
@@ -111,6 +111,6 @@ def accept_native(sock):
         raise
 
 
-def resolve(addr, family, type):
+def getaddrinfo(addr, family, type):
     """Return addr as bind takes it, with the host looked up."""
     return unpack(pack(addr, family, type))

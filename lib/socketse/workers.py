@@ -34,11 +34,11 @@ class _Thread:
     def __init__(self, target, args, stack_size, daemon):
         self._run_args = target, args
         self.ident = None
-        if port.PLATFORM == "rp2":
+        if port.platform == "rp2":
             port.collect()  # rp2: a MemoryError while it starts loses the core until reset
         old = port._thread.stack_size(stack_size) if stack_size else 0
         try:
-            self._start(20 if port.PLATFORM == "rp2" else 1)
+            self._start(20 if port.platform == "rp2" else 1)
         finally:
             if stack_size:
                 port._thread.stack_size(old)
@@ -75,7 +75,7 @@ class _Thread:
 
 
 start_thread: "Any" = _Thread
-if not port.PLATFORM:
+if not port.platform:
     start_thread = port.Thread
 
 
