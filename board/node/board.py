@@ -99,7 +99,7 @@ class Board(Multiplexer):
         self.sync_at = ticks_add(ticks_ms(), wait)
         if wait < _LOOK_MS:
             self.due = self.sync_at
-            self._se_look_in(wait)  # the next round is not to sleep longer
+            self._se_hub.schedule(wait)  # the next round is not to sleep longer
 
 
 class EarsServer(UDPServer):

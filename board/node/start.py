@@ -36,7 +36,7 @@ def open_hub():
     open_services(board)
     open_app(board)
     if sys.platform == "esp32" and settings["max_connections"] is None:
-        board.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
+        board._se_hub.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
     node.hub = board
 
 

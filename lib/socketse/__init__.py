@@ -11,17 +11,24 @@ from sys import modules
 __version__ = "0.1.0"
 
 
-def __getattr__(name):
+def find(name):
     from .rooms import find
 
-    # The list is for finding names: it is not to be in the way of what is loaded now.
+    # The list is for finding names: it is not to be in the way of what is loaded then. Nor may
+    # anything that points to it stay behind on the stack, hence a function.
     modules.pop("socketse.rooms", None)
     globals().pop("rooms", None)
+    return find(name)
+
+
+def __getattr__(name):
+    from gc import collect
+
     found = find(name)
-    del find
     if found[0] is None:
         return found[1]  # __all__
     for room in found:
+        collect()  # or what is garbage now would be in the way later, in many pieces
         # Five arguments: with a fromlist MicroPython too returns the room itself.
         found = __import__(__name__ + "." + room, None, None, (name,))
     if name != room:

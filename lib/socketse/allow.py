@@ -5,7 +5,7 @@ import re
 from . import limits
 
 
-def allowed(host, patterns):
+def match(host, patterns):
     """Return True if host, a numeric address, matches one of patterns.
 
     A pattern is an address, a glob (``192.168.1.*``, ``10.0.0.[12]``, ``*``: all)

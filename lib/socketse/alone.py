@@ -27,7 +27,7 @@ class _Driver:
         self._end: Any = getattr(request, "_end", None)
         self._sock = getattr(request, "_sock", request)
         self._sock.settimeout(0)
-        self._poller = port.Poller()
+        self._poller = port.poll()
         self._poller.register(self._sock, _READ)
 
     def drive(self, co):
@@ -53,14 +53,14 @@ class _Driver:
                 elif want == _SLEEP:
                     self._sleep()
                 elif want != _TURN:
-                    from .trouble import foreign_await, new_guard
+                    from .trouble import exception, new_guard
 
                     if core:
                         core.cur_task = new_guard(core)  # the old one stands in a queue now
-                    raise foreign_await(want)
+                    raise exception(want)
             except Exception as e:
                 error = e
-                if isinstance(e, OSError) and not port.as_timeout(e):
+                if isinstance(e, OSError) and not port.timeout(e):
                     self._h._se_out = b""  # nobody takes it any more
 
     def _poll(self, mask, ms):
@@ -98,7 +98,7 @@ class _Driver:
             try:
                 data = self._sock.recv(_READ_SIZE)
             except OSError as e:
-                if not port.as_timeout(e):
+                if not port.timeout(e):
                     raise
             else:
                 self._h._se_stats["bytes_in"] += len(data)

@@ -36,14 +36,14 @@ class StreamRequestHandler(BaseRequestHandler):
         if timeout is not None:
             self.connection.settimeout(timeout)
         if self.disable_nagle_algorithm:
-            from .options import set_options
+            from .options import setsockopt
 
-            set_options(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
-        if port.open_files is None:
+            setsockopt(self.connection, (("IPPROTO_TCP", "TCP_NODELAY", 1),))
+        if port.platform:
             self.rfile = Reader(self.connection, self.rbufsize, self.max_line)
             self.wfile = Writer(self.connection, self.wbufsize)
         else:
-            self.rfile, self.wfile = port.open_files(self.connection, self.rbufsize, self.wbufsize)
+            self.rfile, self.wfile = port.makefile(self.connection, self.rbufsize, self.wbufsize)
 
     def finish(self):
         """Send what is buffered and close the files."""
@@ -54,7 +54,7 @@ class StreamRequestHandler(BaseRequestHandler):
                 pass  # the client is gone: nobody is left to tell
         self.wfile.close()
         self.rfile.close()
-        if port.open_files is None:
+        if port.platform:
             # A user may have put files of his own in their place.
             self._se_count("bytes_in", getattr(self.rfile, "count", 0))
             self._se_count("bytes_out", getattr(self.wfile, "count", 0))
@@ -63,7 +63,7 @@ class StreamRequestHandler(BaseRequestHandler):
 class Reader(io.IOBase):
     """A file for reading from a connection: MicroPython's rfile.
 
-    sock      what to read from; it is not closed
+    socket    what to read from; it is not closed
     size      bytes asked of it at once; 0: never more than needed, -1: the default
     max_line  longest line in bytes that readline() without a size returns
     A timeout raises OSError(ETIMEDOUT) and loses nothing: what was read by
@@ -72,35 +72,35 @@ class Reader(io.IOBase):
 
     closed = False
 
-    def __init__(self, sock, size, max_line):
-        self._recv = sock.recv
-        self._size = _CHUNK if size < 0 else size
+    def __init__(self, socket, size, max_line):
+        self.recv = socket.recv
+        self.size = _CHUNK if size < 0 else size
         self.max_line = max_line
-        self._buffer = b""
+        self.buffer = b""
         self.count = 0  # bytes received
 
-    def _more(self, n):
+    def fill(self, n):
         """Add to the buffer: at most n bytes if unbuffered. Return False at the end."""
         if self.closed:
             raise ValueError("closed file")
         while True:
             try:
-                data = self._recv(max(n, self._size))
+                data = self.recv(max(n, self.size))
                 break
             except OSError as e:
-                raise port.as_timeout(e) or e
+                raise port.timeout(e) or e
             except MemoryError:
-                if self._size < n or self._size < 64:
+                if self.size < n or self.size < 64:
                     raise
-                self._size >>= 1  # a smaller piece of heap may do
+                self.size >>= 1  # a smaller piece of heap may do
         self.count += len(data)
-        self._buffer += data
+        self.buffer += data
         return len(data) > 0
 
-    def _take(self, n):
-        buffer = self._buffer
-        self._buffer = buffer[n:]
-        return buffer[:n] if self._buffer else buffer
+    def pop(self, n):
+        buffer = self.buffer
+        self.buffer = buffer[n:]
+        return buffer[:n] if self.buffer else buffer
 
     def readline(self, size=-1):
         """Return the next line with its newline, less at the end of the stream or at size bytes.
@@ -111,38 +111,38 @@ class Reader(io.IOBase):
         limit = size if bounded else self.max_line
         seen = 0
         while True:
-            end = self._buffer.find(b"\n", seen, limit) + 1
+            end = self.buffer.find(b"\n", seen, limit) + 1
             if end:
-                return self._take(end)
-            seen = len(self._buffer)
+                return self.pop(end)
+            seen = len(self.buffer)
             if seen >= limit:
                 if bounded:
-                    return self._take(limit)
+                    return self.pop(limit)
                 raise ValueError("line longer than max_line")
-            if not self._more(1):
-                return self._take(seen)
+            if not self.fill(1):
+                return self.pop(seen)
 
     def read(self, size=-1):
         """Return size bytes, fewer only at the end of the stream; without a size all of it."""
         all_of_it = size is None or size < 0
         if all_of_it:
             size = 0x1FFFFFFF
-        got = len(self._buffer)
+        got = len(self.buffer)
         # Unbuffered, one piece is enough, as on CPython. Else twice as much each time: a long
         # body is not copied for each of its pieces.
-        while got < size and (self._size or all_of_it or not got):
-            if not self._more(min(size - got, max(got, _CHUNK))):
+        while got < size and (self.size or all_of_it or not got):
+            if not self.fill(min(size - got, max(got, _CHUNK))):
                 break
-            got = len(self._buffer)
-        return self._take(size)
+            got = len(self.buffer)
+        return self.pop(size)
 
     def read1(self, size=-1):
         """Return what is there, at most size bytes, after at most one wait; b"" at the end."""
         if size < 0:
             size = _CHUNK
-        if size and not self._buffer:
-            self._more(size)
-        return self._take(size)
+        if size and not self.buffer:
+            self.fill(size)
+        return self.pop(size)
 
     def readinto(self, buf):
         """Fill buf and return how many bytes that took: fewer only at the end of the stream."""
@@ -161,23 +161,23 @@ class Reader(io.IOBase):
 
     def close(self):
         """Close the file, not the connection."""
-        self._buffer = b""
+        self.buffer = b""
         self.closed = True
 
 
 class Writer(io.IOBase):
     """A file for writing to a connection: MicroPython's wfile.
 
-    sock  what to write to; it is not closed
-    size  bytes of the buffer; 0: every write is sent at once, -1: the default
+    socket  what to write to; it is not closed
+    size    bytes of the buffer; 0: every write is sent at once, -1: the default
     """
 
     closed = False
 
-    def __init__(self, sock, size):
-        self._send = sock.send
-        self._size = _CHUNK if size < 0 else size
-        self._buffer = b""
+    def __init__(self, socket, size):
+        self.send = socket.send
+        self.size = _CHUNK if size < 0 else size
+        self.buffer = b""
         self.count = 0  # bytes sent
 
     def write(self, data):
@@ -187,33 +187,33 @@ class Writer(io.IOBase):
         """
         if not isinstance(data, (bytes, bytearray)) and len(bytes(data[:1])) > 1:
             data = bytes(data)  # an array of larger items; for text bytes() raises TypeError
-        if len(self._buffer) + len(data) < self._size:
-            self._buffer += data
+        if len(self.buffer) + len(data) < self.size:
+            self.buffer += data
         else:
             self.flush()
-            self._put(data)
+            self.put(data)
         return len(data)
 
-    def writelines(self, lines):
-        """Write each of lines."""
-        for line in lines:
+    def writelines(self, iterable):
+        """Write each line of iterable."""
+        for line in iterable:
             self.write(line)
 
     def flush(self):
         """Send what is buffered."""
         if self.closed:
             raise ValueError("closed file")
-        data = self._buffer
-        self._buffer = b""
-        self._put(data)
+        data = self.buffer
+        self.buffer = b""
+        self.put(data)
 
-    def _put(self, data):
+    def put(self, data):
         done = 0
         try:
             while done < len(data):  # never without data: esp32 raises then
-                done += self._send(memoryview(data)[done:] if done else data)
+                done += self.send(memoryview(data)[done:] if done else data)
         except OSError as e:
-            raise port.as_timeout(e) or e
+            raise port.timeout(e) or e
         finally:
             self.count += done
 
@@ -224,4 +224,4 @@ class Writer(io.IOBase):
                 self.flush()
             finally:
                 self.closed = True
-                self._size = 0  # nothing is taken into the buffer any more
+                self.size = 0  # nothing is taken into the buffer any more

@@ -1,10 +1,10 @@
 """CPython's half of port.py: not copied to boards.
 
-Everything here has its twin in port.py, with the same name and meaning; where
-the twin is None, only CPython has the thing.
+Everything here has its twin in port.py, with the same name and meaning, or is a
+thing that only CPython has.
 """
 
-import _thread as thread
+import _thread
 import errno
 import gc
 import io
@@ -18,34 +18,35 @@ import types
 from _thread import get_ident
 
 __all__ = [
-    "REUSE_ADDRESS",
-    "Poller",
+    "poll",
     "Socket",
     "Thread",
+    "_thread",
     "accept",
     "accept_native",
-    "as_timeout",
+    "allow_reuse_address",
+    "timeout",
     "bind",
     "collect",
     "const",
-    "coroutine",
+    "coro",
     "get_ident",
-    "half_close",
-    "open_files",
+    "makefile",
     "print_exception",
     "send",
+    "shutdown",
     "sleep_ms",
-    "thread",
     "ticks_add",
     "ticks_diff",
     "ticks_ms",
-    "wait_limit",
+    "wait",
 ]
 
-REUSE_ADDRESS = os.name != "nt"  # Windows' SO_REUSEADDR lets a second server steal a live port
+# Windows' SO_REUSEADDR lets a second server steal a live port.
+allow_reuse_address = os.name != "nt"
 
 collect = gc.collect
-coroutine = types.coroutine
+coro = types.coroutine
 Socket = socket.socket
 
 
@@ -74,7 +75,7 @@ def sleep_ms(ms):
     time.sleep(ms / 1000)
 
 
-class Poller:
+class poll:
     """MicroPython's select.poll, over CPython's or, where that is missing, select.select."""
 
     def __init__(self):
@@ -131,13 +132,13 @@ class Poller:
         return [(fd, (fd in readers) + 4 * (fd in writers)) for fd in set(readers + writers)]
 
 
-def wait_limit(server):
+def wait(server):
     """Return how many seconds handle_request may wait: of both timeouts the shorter one."""
     limits = [t for t in (server.socket.gettimeout(), server.timeout) if t is not None]
     return min(limits) if limits else None
 
 
-def as_timeout(exc):
+def timeout(exc):
     """Return a TimeoutError if exc says that a socket's time ran out, else None."""
     if isinstance(exc, (BlockingIOError, TimeoutError, socket.timeout)):
         return TimeoutError(errno.ETIMEDOUT, "timed out")
@@ -172,7 +173,7 @@ def send(sock, data):
         return None
 
 
-def half_close(sock):
+def shutdown(sock):
     """Tell the peer that nothing more will be written. Raises OSError if it is gone."""
     sock.shutdown(socket.SHUT_WR)
 
@@ -220,7 +221,7 @@ class _SocketWriter(io.BufferedIOBase):
         return self._sock.fileno()
 
 
-def open_files(sock, rbufsize, wbufsize):
+def makefile(sock, rbufsize, wbufsize):
     """Return (rfile, wfile) over sock as the standard library's socketserver makes them."""
     rfile = sock.makefile("rb", rbufsize)
     return rfile, sock.makefile("wb", wbufsize) if wbufsize else _SocketWriter(sock)

@@ -4,10 +4,11 @@ Apart from port.py, so that a program pays for them only if it asks.
 """
 
 import socket
+import sys
 
 from . import port
 
-_P = port.PLATFORM  # "": CPython
+_P = port.platform  # "": CPython
 
 AF_UNIX = getattr(socket, "AF_UNIX", 0)
 AF_INET6 = getattr(socket, "AF_INET6", None)
@@ -16,8 +17,8 @@ inet_pton = getattr(socket, "inet_pton", None)
 # Threads at once; None: what the system allows.
 # rp2: one core is left, and lwIP is safe on it from 1.25. esp32: stacks come from the heap
 # that Wi-Fi needs too.
-MAX_THREADS = {"rp2": 1 if port.VERSION >= (1, 25) else 0, "esp32": 4}.get(_P)
-if not port.thread:
+MAX_THREADS = {"rp2": 1 if sys.implementation.version >= (1, 25) else 0, "esp32": 4}.get(_P)
+if not port._thread:
     MAX_THREADS = 0
 
 # Bytes of stack of a thread; 0: the port's default.

@@ -42,18 +42,18 @@ class MultiplexingMixIn:
         if not self._se_plain:
             self.finish_request(request, client_address)
         else:
-            from .multiplexer import process_plain
+            from .plain import process_request
 
-            process_plain(self, request, client_address, TCPServer.process_request)
+            process_request(self, request, client_address, TCPServer.process_request)
 
     def _se_handle_one(self, timeout):
-        return self._se_new_poller()._se_wait(timeout)
+        return self._se_new_poller().wait(timeout)
 
     def _se_new_poller(self):
         _mark_left(self, False)
         if self._se_hub is None:
             self._se_hub = Hub(self._se_stats, self.max_connections, self.when_full)
-            self._se_hub._se_register(self.socket, self)
+            self._se_hub.register(self.socket, self)
             self._se_plain = not is_async(self)
             if not self._se_plain and type(self).get_request is TCPServer.get_request:
                 self.get_request = self._se_accept
@@ -63,26 +63,26 @@ class MultiplexingMixIn:
         return port.accept_native(self.socket)
 
     def _se_ready(self, timeout):
-        self._se_hub._se_round(timeout)
+        self._se_hub.poll(timeout)
         return False  # nothing is left to be done
 
-    def _se_knock(self, sock):
+    def _se_knock(self, socket):
         # Take a new connection.
         hub = self._se_hub
-        if hub._se_size < hub.max_connections or hub._se_room():
-            hub._se_take(self)
+        if hub.count < hub.max_connections or hub.acquire():
+            hub.accept(self)
 
     def _se_evict(self, n):
         # Descriptors have run out.
-        self._se_hub._se_evict(False)
+        self._se_hub.evict(False)
 
     def _se_join(self):
         loop = self._se_serving
         while loop and loop[0] != port.get_ident() and self._se_serving is loop:
             port.sleep_ms(5)  # the loop is about to end
         if self._se_hub is not None:
-            self._se_hub._se_leave(self.socket)
-            self._se_hub._se_close_connections(self)
+            self._se_hub.unregister(self.socket)
+            self._se_hub.discard(self)
 
 
 class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
@@ -90,14 +90,8 @@ class MultiplexingTCPServer(MultiplexingMixIn, TCPServer):
 
 
 def __getattr__(name):
-    # Made on first use: boards have no Unix sockets, and few programs both.
-    if name == "MultiplexingUnixStreamServer":
-        from .unix import UnixStreamServer
+    # Made on first use: few programs need them, and boards have no Unix sockets.
+    from .mixed import find
 
-        made = type(name, (MultiplexingMixIn, UnixStreamServer), {"__module__": __name__})
-    elif name == "Multiplexer":
-        from .multiplexer import Multiplexer as made
-    else:
-        raise AttributeError("module 'socketse.multiplex' has no attribute '%s'" % name)
-    globals()[name] = made
-    return made
+    globals()[name] = found = find(name, MultiplexingMixIn, __name__)
+    return found

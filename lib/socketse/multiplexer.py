@@ -2,12 +2,7 @@
 
 from socket import SOCK_STREAM
 
-from .server import (  # first: the largest compiles best into a whole heap
-    BaseRequestHandler,
-    BaseServer,
-    TCPServer,
-    _mark_left,
-)
+from .server import BaseServer, TCPServer, _mark_left  # first: the largest compiles best
 
 # isort: split
 from . import port
@@ -22,7 +17,7 @@ _IDLE_SECONDS = 0.005  # between two rounds of serve() without events
 _HOOKS = "shutdown get_request process_request shutdown_request _se_hub _se_evict _se_join"
 
 
-class Multiplexer(Hub):
+class Multiplexer:
     """Serves many servers, of all kinds, and their connections in one thread.
 
     max_connections  at once, of all servers; None: as many as this port and its heap have room for
@@ -36,7 +31,11 @@ class Multiplexer(Hub):
     _se_count: "Any" = BaseServer._se_count
 
     def __init__(self, max_connections=None, when_full="evict"):
-        Hub.__init__(self, {"out_of_memory": 0}, max_connections, when_full)
+        self._se_stats = {"out_of_memory": 0}
+        hub = self._se_hub = Hub(self._se_stats, max_connections, when_full)
+        hub.server = self
+        self.max_connections = hub.max_connections
+        self.when_full = when_full
         self._se_doors: Any = []
         self._se_left = False  # an exception has left poll()
         self._se_serving: Any = None  # as BaseServer has them
@@ -50,12 +49,12 @@ class Multiplexer(Hub):
         if the server is in a multiplexer already, and RuntimeError in a handler.
         """
         own = getattr(server, "_se_hub", None)
-        if own and not isinstance(own, Multiplexer):
-            server._se_join()  # MultiplexingMixIn's
+        if own and own.map.get(server.socket) is server:  # MultiplexingMixIn's
+            server._se_join()
             server._se_hub = own = None
         if own or server in self.servers:
             raise ValueError("this server is in a multiplexer already: %r" % (server,))
-        if self._se_polling:
+        if self._se_hub.cur_task is not None:
             raise RuntimeError("a handler cannot add a server")
         self._se_doors.append(_Door(self, server))
         return server
@@ -72,7 +71,7 @@ class Multiplexer(Hub):
                 self._se_doors.remove(door)
                 door.leave()
                 break
-        self._se_close_connections(server)
+        self._se_hub.discard(server)
 
     def close(self):
         """Close all servers and connections."""
@@ -105,7 +104,7 @@ class Multiplexer(Hub):
             self._se_left = False
             _mark_left(self, False)
         try:
-            busy = self._se_wait(timeout)
+            busy = self._se_hub.wait(timeout)
             self.service_actions()
         except BaseException:
             self._se_left = True
@@ -133,12 +132,12 @@ class Multiplexer(Hub):
             if door.actions:
                 door.actions()
 
-    def _se_round(self, timeout):
-        # Do one round, as Hub does.
+    def _se_turns(self, timeout):
+        # Let the threading servers do what each of their rounds begins with.
         for door in self._se_doors:
             if door.turn:
                 timeout = door.turn(timeout)
-        return Hub._se_round(self, timeout)
+        return timeout
 
     def _se_is_own_thread(self, ident):
         # Those of the threading servers' handlers are: they cannot wait for the loop's end.
@@ -154,7 +153,7 @@ class Multiplexer(Hub):
         return self
 
     def _se_ready(self, timeout):
-        self._se_round(timeout)
+        self._se_hub.poll(timeout)
         return False  # nothing is left to be done
 
 
@@ -164,15 +163,18 @@ class _Door:
     _se_co = _se_since = None  # no connection
     _se_limited = False  # True: who comes in gets a place in the table
 
-    def __init__(self, hub, server):
-        self.hub = hub
+    def __init__(self, loop, server):
+        self.loop = loop
+        hub = self.hub = loop._se_hub
         self.server = server
         self.actions: Any = None
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
         self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
+        if self.turn:
+            hub.filter = loop._se_turns
         self.register(server.socket, 1)
-        server.shutdown = hub.shutdown
+        server.shutdown = loop.shutdown
         server._se_join = self.join
         server._se_poller = self
         if server.socket_type == SOCK_STREAM and not self.turn:
@@ -192,20 +194,20 @@ class _Door:
 
     # A server's poller.
 
-    def register(self, sock, mask):
-        self.hub._se_register(sock, self)
+    def register(self, socket, mode):
+        self.hub.register(socket, self)
 
-    def unregister(self, sock):
-        self.hub._se_leave(sock)
+    def unregister(self, socket):
+        self.hub.unregister(socket)
 
     # What a server is made to call.
 
     def evict(self, n):
         """Descriptors have run out."""
-        self.hub._se_evict(False)
+        self.hub.evict(False)
 
     def join(self):
-        self.hub.remove(self.server)
+        self.loop.remove(self.server)
         if self.server._se_join:
             self.server._se_join()
 
@@ -214,12 +216,14 @@ class _Door:
 
     def shutdown_request(self, request):
         # process_request comes here at its end; the connection goes on.
-        if request not in self.hub._se_table:
+        if request not in self.hub.map:
             type(self.server).shutdown_request(self.server, request)
 
     def process_request(self, request, client_address):
+        from .plain import process_request
+
         server = self.server
-        process_plain(server, request, client_address, type(server).process_request)
+        process_request(server, request, client_address, type(server).process_request)
 
     def leave(self):
         """Let the server be as it was."""
@@ -235,76 +239,20 @@ class _Door:
     def _turn(self, timeout):
         server = self.server
         if server._se_poller is None:  # a register has failed
-            for sock in list(self.hub._se_table):
-                if self.hub._se_table[sock] is self and sock is not server.socket:
-                    self.hub._se_leave(sock)
+            for socket in list(self.hub.map):
+                if self.hub.map[socket] is self and socket is not server.socket:
+                    self.hub.unregister(socket)
             server._se_poller = self
             for entry in server._se_waiting:
                 self.register(entry[0], 1)
         ms = server._se_turn(-1 if timeout is None else int(timeout * 1000))
         return ms / 1000 if server._se_waiting else timeout
 
-    def _se_knock(self, sock):
+    def _se_knock(self, socket):
         # Take what has come to a socket of the server's.
         server = self.server
         hub = self.hub
-        if sock is not server.socket:
-            server._se_spoke(sock)  # ThreadingMixIn's: one that waits for a thread
-        elif not self._se_limited or hub._se_size < hub.max_connections or hub._se_room():
-            hub._se_take(server)
-
-
-def process_plain(server, request, client_address, process):
-    """Let a plain handler handle a request by process: now, or when the client has spoken."""
-    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
-        _Knock(request, client_address, server, process)
-    else:
-        _run_plain(server, request, client_address, process)
-
-
-def _run_plain(server, request, client_address, process):
-    # Run a plain handler to its end, which comes within 10 s.
-    from .workers import Bounded
-
-    request = server._se_inline = Bounded(request)
-    try:
-        process(server, request, client_address)
-    finally:
-        server._se_inline = None
-
-
-class _Knock(BaseRequestHandler):
-    """A connection whose plain handler is called when the client has spoken."""
-
-    _se_co = _se_wake = None
-    _se_buffer = _se_out = b""
-    _se_done = False
-    _se_want = 1
-    timeout = 60
-
-    def __init__(self, request, client_address, server, process):
-        self.request = request
-        self.client_address = client_address
-        self.server = server
-        self.process = process
-        hub = server._se_hub
-        self._se_since = hub._se_now & ~1
-        hub._se_register(request, self)
-        hub._se_size += 1
-        self._se_count("active")
-        hub._se_look_in(1000)
-
-    def _se_blame(self, exc):
-        return False
-
-    def _se_knock(self, sock):
-        server = self.server
-        server._se_hub._se_leave(sock)
-        try:
-            _run_plain(server, sock, self.client_address, self.process)
-        except Exception as e:
-            server._se_report(sock, self.client_address, e)
-            server.shutdown_request(sock)
-        except BaseException:
-            server.shutdown_request(sock)
-            raise
+        if socket is not server.socket:
+            server._se_spoke(socket)  # ThreadingMixIn's: one that waits for a thread
+        elif not self._se_limited or hub.count < hub.server.max_connections or hub.acquire():
+            hub.accept(server)

@@ -10,12 +10,12 @@ from .allow import address_bytes
 _UNIX = {
     "linux": {"IP_ADD_MEMBERSHIP": 35, "SO_REUSEPORT": 15},
     "darwin": {"IP_ADD_MEMBERSHIP": 12, "SO_REUSEPORT": 0x200},
-}.get(port.PLATFORM, {})
+}.get(port.platform, {})
 if _UNIX:
     _UNIX.update({"IPPROTO_TCP": 6, "TCP_NODELAY": 1, "IPPROTO_IP": 0})
 
 
-def set_options(sock, options, tell=True):
+def setsockopt(sock, options, tell=True):
     """Set (level, name, value) of options, e.g. ("SOL_SOCKET", "SO_KEEPALIVE", 1).
 
     Returns True. If this port lacks one of them, says so on stderr unless tell is False,
@@ -44,5 +44,5 @@ def join_group(sock, group):
     option = ("IPPROTO_IP", "IP_ADD_MEMBERSHIP", value)
     if ":" in group:
         option = ("IPPROTO_IPV6", "IPV6_JOIN_GROUP", value)
-    if not set_options(sock, (option,), False):
+    if not setsockopt(sock, (option,), False):
         raise OSError("this port cannot join the multicast group " + group)

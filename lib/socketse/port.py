@@ -2,7 +2,8 @@
 
 Time, errors, waiting, addresses and threads under the same names everywhere.
 CPython's half is host.py, what MicroPython's unix port needs besides is
-unixport.py; boards load neither. Numbers by port and what some lack are in limits.py, socket
+unixport.py; boards load neither. What only CPython has, as its files over sockets and its threads,
+is used only if platform is "". Numbers by port and what some lack are in limits.py, socket
 options in options.py, what is needed only when something fails in trouble.py.
 """
 
@@ -11,83 +12,76 @@ import sys
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-PLATFORM = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
-VERSION = sys.implementation.version
+platform = sys.platform if sys.implementation.name == "micropython" else ""  # "": CPython
 
-if not PLATFORM:
+if not platform:
     from .host import *
 else:
-    import select
+    import errno
     import socket
-    from errno import EAGAIN, ETIMEDOUT
     from gc import collect
+    from select import poll
     from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
     from micropython import const
 
-    try:
-        import _thread as thread
+    # poll() makes what has register(sock, mask), modify(sock, mask), unregister(sock), poll(ms) ->
+    # [(sock, event)], and ipoll(ms), which allocates nothing. If its register raised MemoryError,
+    # it must not be used before the same object was registered after all: that would crash the
+    # interpreter.
 
-        get_ident = thread.get_ident
+    try:
+        import _thread
+
+        get_ident = _thread.get_ident
     except ImportError:  # esp8266, and builds without threads
-        thread = None  # type: ignore[assignment]  # a module or None: no type says that
+        _thread = None  # type: ignore[assignment]  # a module or None: no type says that
         get_ident = int  # int() is 0
 
-    REUSE_ADDRESS = True
-    coroutine: Any = const  # what is decorated with it may be awaited: any generator, here
-    print_exception = sys.print_exception
+    allow_reuse_address = True
+    coro: Any = const  # what is decorated with it may be awaited: any generator, here
 
-    if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not PLATFORM
-        from .unixport import Socket, accept, accept_native, resolve
+    if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not platform
+        from .unixport import Socket, accept, accept_native, getaddrinfo
     else:
         Socket = socket.socket
 
-        def accept(sock):
+        def accept(socket):
             """Return (connection, (host, port)) of the next connection, in blocking mode."""
-            sock.settimeout(1)  # rp2: a connection that was reset while it waited is gone
+            socket.settimeout(1)  # rp2: a connection that was reset while it waited is gone
             try:
-                connection, address = sock.accept()
+                connection, address = socket.accept()
             finally:
-                sock.settimeout(None)
+                socket.settimeout(None)
             connection.settimeout(None)  # rp2: it has inherited the listener's
             return connection, address[:2]
 
         accept_native = accept
 
-        def resolve(address, family, type):
-            """Return address as bind takes it, with the host looked up."""
+        def getaddrinfo(addr, family, type):
+            """Return addr as bind takes it, with the host looked up."""
             # rp2: getaddrinfo warns when it is told family or type.
-            return socket.getaddrinfo(address[0] or "0.0.0.0", address[1])[0][-1][:2]
+            return socket.getaddrinfo(addr[0] or "0.0.0.0", addr[1])[0][-1][:2]
 
-    def bind(sock, address, family, type):
-        """Bind sock and return the address it got: (host, port), or a Unix socket's path.
+    def bind(socket, addr, family, type):
+        """Bind socket and return the address it got: (host, port), or a Unix socket's path.
 
         Raises TypeError, ValueError or OverflowError for what cannot be an address, and
         OSError for a host that does not resolve and for an address in use.
         """
         try:
-            if family != 1 and not 0 < address[1] < 65536:  # 1: AF_UNIX, where there is one
+            if family != 1 and not 0 < addr[1] < 65536:  # 1: AF_UNIX, where there is one
                 raise ValueError
-            found = resolve(address, family, type)
-            sock.bind(found)
+            found = getaddrinfo(addr, family, type)
+            socket.bind(found)
         except Exception as e:
-            from .trouble import bind_error
+            from .trouble import bind
 
-            raise bind_error(e, address, family)
+            raise bind(e, addr, family)
         return found
 
-    # register(sock, mask), modify(sock, mask), unregister(sock), poll(ms) -> [(sock, event)], and
-    # ipoll(ms), which allocates nothing. A poller whose register raised MemoryError must not be
-    # used before the same object was registered after all: poll would crash the interpreter.
-    Poller = select.poll
-
-    def as_timeout(exc):
+    def timeout(exc):
         """Return OSError(ETIMEDOUT) if exc says that a socket's time ran out, else None."""
         # unix gives EAGAIN for that, and so does esp32 below 0.1 s.
-        if isinstance(exc, OSError) and exc.errno in (EAGAIN, ETIMEDOUT):
-            return OSError(ETIMEDOUT)
-
-    # CPython has its own files over sockets and its own threads; handler.py and threads.py
-    # use theirs where there is None, stream.py a socket's write(), which raises nothing if it
-    # is full.
-    open_files = Thread = wait_limit = half_close = send = None
+        if isinstance(exc, OSError) and exc.errno in (errno.EAGAIN, errno.ETIMEDOUT):
+            return OSError(errno.ETIMEDOUT)

@@ -11,24 +11,24 @@ def find(name):
     Raises AttributeError for a name that is not there.
     """
     rooms = (
-        "server:BaseServer,TCPServer,BaseRequestHandler:",
+        "server:BaseServer/TCPServer/BaseRequestHandler:",
         "handler:StreamRequestHandler:server",
-        "udp:DatagramRequestHandler,UDPServer:server",
-        "unix:UnixStreamServer,UnixDatagramServer:server",
-        "threads:ThreadingMixIn,ThreadingTCPServer,ThreadingUDPServer:server",
-        "threads:ThreadingUnixStreamServer,ThreadingUnixDatagramServer:server",
+        "udp:DatagramRequestHandler/UDPServer:server",
+        "unix:UnixStreamServer/UnixDatagramServer:server",
+        "threads:ThreadingMixIn/ThreadingTCPServer/ThreadingUDPServer:server",
+        "threads:ThreadingUnixStreamServer/ThreadingUnixDatagramServer:server",
         "stream:AsyncStreamRequestHandler:server",
-        "multiplex:MultiplexingMixIn,MultiplexingTCPServer:table,hub,server,stream",
-        "multiplex:MultiplexingUnixStreamServer:table,hub,server,stream",
-        "multiplexer:Multiplexer:table,hub,server,stream",
+        "multiplex:MultiplexingMixIn/MultiplexingTCPServer:hub/server/stream",
+        "multiplex:MultiplexingUnixStreamServer:hub/server/stream",
+        "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
-        "services::stream",
+        "mixed:: plain:: services::stream",
     )
     for some in rooms:
         for entry in some.split():
             room, names, needed = entry.split(":")
-            if name == room or name in names.split(","):
-                return [one for one in needed.split(",") if one] + [room]
-    from .trouble import missing
+            if name == room or name in names.split("/"):
+                return [one for one in needed.split("/") if one] + [room]
+    from .trouble import find
 
-    return None, missing(name, rooms)
+    return None, find(name, rooms)

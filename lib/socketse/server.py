@@ -4,8 +4,7 @@ https://docs.python.org/3/library/socketserver.html is the reference for every
 name that stands there too; what is added says so.
 """
 
-import sys
-from socket import AF_INET, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+import socket
 
 from . import port
 from .port import const
@@ -27,9 +26,12 @@ _left: tuple = ()
 
 def _mark_left(server, value):
     global _left
-    others = [other for other in _left if other is not server]
-    # The last eight: one that nobody cares for must not stay for ever.
-    _left = tuple((others + [server])[-8:] if value else others)
+    others = list(_left)
+    if server in others:
+        others.remove(server)
+    if value:
+        others.append(server)
+    _left = tuple(others[-8:])  # one that nobody cares for must not stay for ever
 
 
 class BaseServer:
@@ -52,9 +54,9 @@ class BaseServer:
         if RequestHandlerClass is not None and not callable(RequestHandlerClass):
             raise TypeError("RequestHandlerClass is not callable: %r" % (RequestHandlerClass,))
         if self.allow is not None:
-            from .allow import allowed
+            from .allow import match
 
-            allowed("", self.allow)  # raises ValueError for a pattern that cannot be one
+            match("", self.allow)  # raises ValueError for a pattern that cannot be one
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
         # All attributes and keys at once: without a GIL a thread must not look into an object
@@ -135,7 +137,9 @@ class BaseServer:
     def handle_request(self):
         """Handle one request, or call handle_timeout if none comes within self.timeout seconds."""
         try:
-            timeout = self.timeout if port.wait_limit is None else port.wait_limit(self)
+            timeout = self.timeout
+            if not port.platform:
+                timeout = port.wait(self)
             if not self._se_handle_one(timeout):
                 self.handle_timeout()
         except BaseException:
@@ -155,9 +159,9 @@ class BaseServer:
 
     def _se_new_poller(self):
         _mark_left(self, False)
-        poller = port.Poller()
+        poller = port.poll()
         # CPython's watches the server, by its fileno().
-        poller.register(self.socket if port.PLATFORM else self, 1)
+        poller.register(self.socket if port.platform else self, 1)
         return poller
 
     def _se_ready(self, timeout):
@@ -170,7 +174,7 @@ class BaseServer:
         except Exception as e:
             if not isinstance(e, OSError):
                 self._se_report(None, None, e)
-            elif port.as_timeout(e):
+            elif port.timeout(e):
                 return  # the client was gone before it was asked for
             else:
                 self._se_count("errors")
@@ -202,9 +206,9 @@ class BaseServer:
         """Return True if the request is to be handled: if its address matches self.allow."""
         if self.allow is None:
             return True
-        from .allow import allowed
+        from .allow import match
 
-        return allowed(client_address[0], self.allow)
+        return match(client_address[0], self.allow)
 
     def process_request(self, request, client_address):
         """Call finish_request; ThreadingMixIn does so in a thread."""
@@ -239,17 +243,16 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
-        from .trouble import print_error
+        from .trouble import handle_error
 
-        err: Any = sys.stderr
-        print_error(self.last_error, client_address, err)
+        handle_error(self.last_error, client_address)
 
     def _se_report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):
             self._se_count("out_of_memory")
             port.collect()
         else:
-            self._se_count("timed_out" if port.as_timeout(exc) else "errors")
+            self._se_count("timed_out" if port.timeout(exc) else "errors")
         self.last_error = exc
         try:
             self.handle_error(request, client_address)
@@ -277,10 +280,10 @@ class TCPServer(BaseServer):
     MicroPython ValueError for port 0, because no port can tell what it got.
     """
 
-    address_family: int = AF_INET
-    socket_type: int = SOCK_STREAM
+    address_family: int = socket.AF_INET
+    socket_type: int = socket.SOCK_STREAM
     request_queue_size = 5  # rp2: at least 2, a queue of one loses connections
-    allow_reuse_address = port.REUSE_ADDRESS
+    allow_reuse_address = port.allow_reuse_address
     allow_reuse_port = False
     socket_options = ()  # (level, name, value), e.g. ("SOL_SOCKET", "SO_KEEPALIVE", 1)
 
@@ -302,17 +305,17 @@ class TCPServer(BaseServer):
         Ctrl-C does, is closed first.
         """
         if _left:
-            from .trouble import make_way
+            from .trouble import server_close
 
-            make_way(_left, self)
+            server_close(_left, self)
         if self.allow_reuse_address:
-            self.socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.allow_reuse_port or self.socket_options:
-            from .options import set_options
+            from .options import setsockopt
 
             if self.allow_reuse_port:
-                set_options(self.socket, (("SOL_SOCKET", "SO_REUSEPORT", 1),), False)
-            set_options(self.socket, self.socket_options)
+                setsockopt(self.socket, (("SOL_SOCKET", "SO_REUSEPORT", 1),), False)
+            setsockopt(self.socket, self.socket_options)
         self.server_address = port.bind(
             self.socket, self.server_address, self.address_family, self.socket_type
         )
@@ -344,8 +347,8 @@ class TCPServer(BaseServer):
     def _se_drain(self, request):
         # Read away what the client is still sending.
         try:
-            if port.half_close is not None:
-                port.half_close(request)
+            if not port.platform:
+                port.shutdown(request)
             request.settimeout(0)
             left = _DRAIN_BYTES
             deadline = port.ticks_add(port.ticks_ms(), _DRAIN_MS)
@@ -400,3 +403,6 @@ class BaseRequestHandler:
         count = getattr(self.server, "_se_count", None)  # the server may be a stranger
         if count:
             count(name, n)
+
+
+port.collect()  # what it took to load this would be in the way of the rooms that come now

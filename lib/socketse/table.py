@@ -21,78 +21,79 @@ _AT_WORK_MS = const(1000)
 _RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 
-# rp2: lwIP has 5 TCP connections in all, and the newcomer needs one. esp32: 10 sockets in all,
-# listeners included. CPython: half of the usual number of descriptors. Else what the heap has
-# room for: about 320 bytes are kept for each, the rest is for what the handlers do.
-_CONNECTIONS = {"rp2": 4, "esp32": 8, "esp8266": 4, "": 512}.get(port.PLATFORM)
-_HEAP_EACH = const(1200)
+_HEAP_EACH = const(1200)  # bytes: about 320 for a connection, the rest for what its handler does
 
-# MicroPython finds what a module calls its own at once, a builtin only after a long search.
-len = len
-min = min
+# MicroPython finds what a module calls its own at once.
 ticks_diff = port.ticks_diff
 ticks_ms = port.ticks_ms
 
 # To read away what nobody wants: closing must not need memory.
-_scratch = bytearray(256)
-_READINTO = "readinto" if port.PLATFORM else "recv_into"
+buf = bytearray(64)
 
 
 class Table:
     """What is polled: servers by their socket, connections with their handlers."""
 
-    _se_resume: "Any"  # Hub's
+    step: "Any"  # Hub's
 
     def __init__(self, stats, max_connections, when_full):
         if when_full not in ("evict", "wait"):
             raise ValueError('when_full is "evict" or "wait", not %r' % (when_full,))
         if not max_connections:
-            max_connections = _CONNECTIONS
+            # rp2: lwIP has 5 TCP connections in all, and the newcomer needs one. esp32: 10 sockets
+            # in all, listeners included. CPython: half of the usual number of descriptors. Else
+            # what the heap has room for.
+            for word in "rp2:4 esp32:8 esp8266:4 :512".split():  # its parts are names in a dict
+                name, number = word.split(":")
+                if name == port.platform:
+                    max_connections = int(number)
             if not max_connections:
                 import gc
 
                 memory: Any = gc
                 memory.collect()
                 max_connections = max(4, min(512, memory.mem_free() // _HEAP_EACH))
+        self.server: Any = self  # what has the following two
         self.max_connections = max_connections
         self.when_full = when_full
-        self._se_stats = stats  # where out_of_memory is counted
-        self._se_table: Any = {}
-        self._se_poll = port.Poller()
-        self._se_size = 0  # connections in the table
-        self._se_shut = False  # no server accepts, because there is no room
-        self._se_open: Any = []  # sockets of servers at which somebody is
-        self._se_fresh: Any = []  # handlers that have not begun
-        self._se_turns: Any = []  # handlers that let the others have their turn
-        self._se_next: Any = None  # the tick before which no deadline passes; None: there is none
-        self._se_now: Any = 0  # ticks of this round
-        self._se_running: Any = None  # the handler at work
-        self._se_polling = False
-        self._se_piece = _READ_SIZE  # bytes asked of a socket at once, less if memory is short
-        self._se_relieved = False
-        self._se_spared: Any = 0  # when somebody was, in ticks
-        self._se_seconds: Any = 0  # how long the last round might wait, and
-        self._se_ms = 0  # that in milliseconds
-        self._se_guard: Any = None
+        self.stats = stats  # where out_of_memory is counted
+        self.map: Any = {}  # sockets, and who is there
+        self.select = port.poll()
+        self.count = 0  # connections in the table
+        self.locked = False  # no server accepts, because there is no room
+        self.open: Any = []  # sockets of servers at which somebody is
+        self.start: Any = []  # handlers that have not begun
+        self.next: Any = []  # handlers that let the others have their turn
+        self.target: Any = None  # the tick before which no deadline passes; None: there is none
+        self.time: Any = 0  # ticks of this round
+        # The handler at work; False: none in this round, None: there is no round.
+        self.cur_task: Any = None
+        self.readsize = _READ_SIZE  # bytes asked of a socket at once, less if memory is short
+        self.done = False  # collect() was called
+        self.gc: Any = 0  # when garbage was to be enough, in ticks
+        self.sleep: Any = 0  # how long the last round might wait, and
+        self.sleep_ms = 0  # that in milliseconds
+        self.coro: Any = None  # what asyncio takes for its current task
+        self.filter: Any = None  # called before a round with its timeout, returns how long it is
 
-    def _se_register(self, sock, entry):
-        # Poll sock for input; entry is what stands for it in the table.
+    def register(self, socket, value):
+        # Poll socket for input; value is what stands for it in the table.
         try:
-            self._se_poll.register(sock, _READ)
+            self.select.register(socket, _READ)
         except MemoryError:
-            self._se_register_again(sock)
+            self.insert(socket)
         try:
-            self._se_table[sock] = entry
+            self.map[socket] = value
         except MemoryError:
-            self._se_poll.unregister(sock)
+            self.select.unregister(socket)
             raise
 
-    def _se_register_again(self, sock):
-        # The poller must not poll before the same register has worked: it would crash the
-        # interpreter.
-        while self._se_relieve():
+    def insert(self, socket):
+        # Register socket after all. The poller must not poll before the same register has worked:
+        # it would crash the interpreter.
+        while self.collect():
             try:
-                self._se_poll.register(sock, _READ)
+                self.select.register(socket, _READ)
                 return
             except MemoryError:
                 continue
@@ -100,53 +101,53 @@ class Table:
         poller = None
         while poller is None:
             try:
-                poller = port.Poller()
-                for known in self._se_table:
+                poller = port.poll()
+                for known in self.map:
                     poller.register(known, _READ)
             except MemoryError:
                 poller = None
                 port.sleep_ms(_RETRY_MS)  # somebody else has to give some back
-        self._se_poll = poller
+        self.select = poller
         raise MemoryError
 
-    def _se_leave(self, sock):
-        # Forget sock. Return what stood for it; None: it was forgotten before.
-        h = self._se_table.pop(sock, None)
+    def unregister(self, socket):
+        # Forget socket. Return what stood for it; None: it was forgotten before.
+        h = self.map.pop(socket, None)
         if h is not None:
-            self._se_poll.unregister(sock)
+            self.select.unregister(socket)
             if h._se_since is not None:
-                self._se_size -= 1
+                self.count -= 1
                 h.server._se_stats["active"] -= 1
-                if self._se_shut:
-                    self._se_let_in(_READ)
+                if self.locked:
+                    self.listen(True)
         return h
 
-    def _se_tell(self, h, exc):
+    def exception(self, h, exc):
         if not h._se_blame(exc):
             h.server._se_report(h.request, h.client_address, exc)
 
-    def _se_abort(self, h):
+    def cancel(self, h):
         # Close the connection of h in the middle of what it does.
         co = h._se_co
         h._se_co = None
         try:
             try:
-                if co is not None and h is not self._se_running:
+                if co is not None and h is not self.cur_task:
                     co.close()
             finally:
                 if not h._se_done:
                     h._se_done = True
                     h.finish()
             if co is not None:
-                drained(h)
+                self.clear(h)
         except Exception as e:
-            self._se_tell(h, e)
+            self.exception(h, e)
         finally:
-            self._se_close(h)
+            self.close(h)
 
-    def _se_close(self, h):
+    def close(self, h):
         # Close the connection of h.
-        if self._se_leave(h.request) is None:
+        if self.unregister(h.request) is None:
             return
         h.server._se_drained = h.request  # nothing is to be read away any more
         try:
@@ -154,93 +155,95 @@ class Table:
         except Exception:
             h.server._se_count("errors")  # a hook of the user's, or the socket is closed already
 
-    def _se_close_connections(self, server):
+    def discard(self, server):
         # Close the connections of a server; None: of all.
-        for h in list(self._se_table.values()):
+        for h in list(self.map.values()):
             if h._se_since is not None and (server is None or h.server is server):
-                self._se_abort(h)
+                self.cancel(h)
 
     # Deadlines.
 
-    def _se_due(self, h):
+    def timeout(self, h):
         # Return True if the deadline of h has passed, and see to it that it is looked at.
         if h._se_want == _SLEEP:
-            left = ticks_diff(h._se_wake, self._se_now)
+            left = ticks_diff(h._se_wake, self.time)
         elif h.timeout is None or h._se_want == _TURN:
             return False
         else:
-            waited = ticks_diff(self._se_now, h._se_since)
+            waited = ticks_diff(self.time, h._se_since)
             if h._se_wake is not None:
-                waited = min(waited, ticks_diff(self._se_now, h._se_wake))
+                waited = min(waited, ticks_diff(self.time, h._se_wake))
             left = int(h.timeout * 1000) - waited
         if left > 0:
-            self._se_look_in(left)
+            self.schedule(left)
         return left <= 0
 
-    def _se_look_in(self, ms):
-        tick = port.ticks_add(self._se_now, min(ms, _LOOK_MS))
-        if self._se_next is None or ticks_diff(tick, self._se_next) < 0:
-            self._se_next = tick
+    def schedule(self, sleep_ms):
+        # Look at the deadlines after so long at the latest.
+        tick = port.ticks_add(self.time, min(sleep_ms, _LOOK_MS))
+        if self.target is None or ticks_diff(tick, self.target) < 0:
+            self.target = tick
 
-    def _se_look(self):
+    def peek(self):
         # Wake who has slept enough, and tell who has waited too long.
-        self._se_next = None
-        if self._se_piece < _READ_SIZE:
-            self._se_piece <<= 1  # there may be room again
+        self.target = None
+        if self.readsize < _READ_SIZE:
+            self.readsize <<= 1  # there may be room again
         late = []
-        for h in self._se_table.values():
-            if h._se_since is not None and self._se_due(h):
+        for h in self.map.values():
+            if h._se_since is not None and self.timeout(h):
                 late.append(h)
         for h in late:
-            if h.request not in self._se_table:
+            if h.request not in self.map:
                 continue  # closed meanwhile
             if h._se_co is None:  # it should have spoken first
                 h.server._se_count("timed_out")
-                self._se_close(h)
+                self.close(h)
                 continue
             error = None
             if h._se_want != _SLEEP:
                 error = OSError(ETIMEDOUT, "timed out")
-                h._se_wake = self._se_now  # should it wait again
-                self._se_due(h)
-            self._se_resume(h, error)
-        if self._se_shut and self.when_full == "evict":
-            self._se_let_in(_READ)
-        if self._se_size:
-            self._se_look_in(_LOOK_MS)  # a handler may have shortened its timeout
+                h._se_wake = self.time  # should it wait again
+                self.timeout(h)
+            self.step(h, error)
+        if self.locked and self.server.when_full == "evict":
+            self.listen(True)
+        if self.count:
+            self.schedule(_LOOK_MS)  # a handler may have shortened its timeout
 
     # Limits.
 
-    def _se_room(self):
+    def acquire(self):
         # Make room for one more connection, and return True if that could be done.
-        if self.when_full == "evict":
-            if self._se_evict(False):
+        if self.server.when_full == "evict":
+            if self.evict(False):
                 return True
-            self._se_look_in(_RETRY_MS)
-        self._se_let_in(0)
+            self.schedule(_RETRY_MS)
+        self.listen(False)
         return False
 
-    def _se_let_in(self, mask):
-        self._se_shut = not mask
-        for sock in self._se_table:
-            entry = self._se_table[sock]
+    def listen(self, on):
+        # Let servers take connections or not.
+        self.locked = not on
+        for socket in self.map:
+            entry = self.map[socket]
             if entry._se_since is None and entry._se_limited:
-                self._se_poll.modify(sock, mask)
+                self.select.modify(socket, 1 if on else 0)
 
-    def _se_evict(self, anybody):
+    def evict(self, mem):
         # Close the connection that is silent longest, and return True if there was one.
         # First those that have never spoken; of the others only one that is not at work.
-        # For memory anybody may go: first the one that holds most.
+        # For memory, mem, anybody may go: first the one that holds most.
         found = None
         longest = 0
-        for h in self._se_table.values():
+        for h in self.map.values():
             since = h._se_since
             if since is None:
                 continue
-            age = ticks_diff(self._se_now, since) + 1
+            age = ticks_diff(self.time, since) + 1
             if age < 0 or age > 0x7FFFFFF:
                 age = 0x7FFFFFF  # after six days ticks say that it has just spoken
-            if anybody:
+            if mem:
                 held = len(h._se_out) + len(h._se_buffer or b"")
                 age = min(held, 0x1FFF) << 16 | min(age, 0x7FFF)
                 if since & 1 == 0:
@@ -254,35 +257,38 @@ class Table:
                 found = h
         if found is None:
             return False
-        if anybody and longest < 0x10000 and ticks_diff(self._se_now, self._se_spared) > _LOOK_MS:
+        if mem and longest < 0x10000 and ticks_diff(self.time, self.gc) > _LOOK_MS:
             # It holds nothing: what is garbage may be enough. If not, this is called again.
-            self._se_spared = self._se_now
+            self.gc = self.time
             return True
         found.server._se_count("evicted")
-        self._se_abort(found)
+        self.cancel(found)
         return True
 
-    def _se_relieve(self):
+    def collect(self):
         # Make room in the heap, and return True if that could be done.
-        self._se_stats["out_of_memory"] += 1
-        self._se_relieved = True
-        found = self._se_evict(True)
+        self.stats["out_of_memory"] += 1
+        self.done = True
+        found = self.evict(True)
         port.collect()
         return found
+
+    def clear(self, h):
+        # Say that nothing more comes, and return False if the client is in the middle of sending.
+        try:
+            if not port.platform:
+                port.shutdown(h.request)
+            read = h.request.readinto if port.platform else h.request.recv_into
+            for _ in range(4):
+                n = read(buf)
+                if n is None or n < len(buf):
+                    return True
+        except Exception:  # a tuple would need memory
+            return True  # nothing there, or the client is gone
+        return False
 
 
 def is_async(server):
     """Return True if the server's handler is an AsyncStreamRequestHandler."""
     handler = server.RequestHandlerClass
     return hasattr(getattr(handler, "func", handler), "_se_blame")  # functools.partial's func
-
-
-def drained(h):
-    """Say that nothing more comes, and return False if the client is in the middle of sending."""
-    try:
-        if port.half_close is not None:
-            port.half_close(h.request)
-        n = getattr(h.request, _READINTO)(_scratch)
-    except Exception:  # a tuple would need memory
-        return True  # nothing there, or the client is gone
-    return n is None or n < len(_scratch)

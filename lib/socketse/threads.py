@@ -56,7 +56,7 @@ class ThreadingMixIn:
             from . import options  # noqa: F401
         if hasattr(self.RequestHandlerClass, "_se_blame"):  # AsyncStreamRequestHandler's
             from .alone import run  # noqa: F401
-            from .trouble import foreign_await  # noqa: F401
+            from .trouble import exception  # noqa: F401
 
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
@@ -232,16 +232,8 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
 
 
 def __getattr__(name):
-    # Made on first use, so that a ThreadingTCPServer loads neither udp.py nor unix.py.
-    base: Any
-    if name == "ThreadingUDPServer":
-        from .udp import UDPServer as base
-    elif name == "ThreadingUnixStreamServer":
-        from .unix import UnixStreamServer as base
-    elif name == "ThreadingUnixDatagramServer":
-        from .unix import UnixDatagramServer as base
-    else:
-        raise AttributeError("module 'socketse.threads' has no attribute '%s'" % name)
-    made = type(name, (ThreadingMixIn, base), {"__module__": __name__})
-    globals()[name] = made
-    return made
+    # Made on first use: few programs need them, and they load udp.py or unix.py.
+    from .mixed import find
+
+    globals()[name] = found = find(name, ThreadingMixIn, __name__)
+    return found

@@ -2,16 +2,20 @@
 
 import errno
 import os
+import sys
 
 from . import limits, port
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
 
 _WILD = ("", "0.0.0.0", "::")
 
 
-def missing(name, rooms):
+def find(name, rooms):
     """Return __all__ for "import *"; raise AttributeError for a name that is not there."""
     if name == "__all__":
-        names = [entry.split(":")[1].split(",") for some in rooms for entry in some.split()]
+        names = [entry.split(":")[1].split("/") for some in rooms for entry in some.split()]
         names = [name for some in names for name in some if name]
         return [name for name in names if limits.AF_UNIX or "Unix" not in name]
     if name.startswith("Forking"):
@@ -19,11 +23,15 @@ def missing(name, rooms):
     raise AttributeError("socketse has no " + name)
 
 
-def print_error(error, client_address, err):
-    """Print what BaseServer.handle_error tells of an exception to the file err."""
+def handle_error(error, client_address):
+    """Print what BaseServer.handle_error tells of an exception."""
+    err: Any = sys.stderr
     print("-" * 40, file=err)
     print("Exception occurred during processing of request from", client_address, file=err)
-    port.print_exception(error, err)
+    if port.platform:
+        sys.print_exception(error, err)
+    else:
+        port.print_exception(error, err)
     print("-" * 40, file=err)
 
 
@@ -41,14 +49,14 @@ def _nobody():
     yield
 
 
-def foreign_await(what):
+def exception(what):
     """Return the exception for a handler that has awaited something of another loop's."""
     return RuntimeError(
         "only the handler's own methods can be awaited, e.g. self.sleep(seconds); not %r" % (what,)
     )
 
 
-def bind_error(error, address, family):
+def bind(error, address, family):
     """Return the exception that says why bind failed with error: MicroPython only."""
     if family == limits.AF_UNIX:
         if not isinstance(address, str):
@@ -77,7 +85,7 @@ def bind_error(error, address, family):
     return OSError(number, "%s: %r" % (fault, address))
 
 
-def make_way(left, server):
+def server_close(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
     for loop in left:
         for old in getattr(loop, "servers", (loop,)):  # a Multiplexer's
@@ -88,7 +96,7 @@ def make_way(left, server):
             if old.address_family == limits.AF_UNIX:
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
             if old is not loop:
-                loop._se_close_connections(None)
+                loop._se_hub.discard(None)
 
 
 def _unlink(path):

@@ -12,18 +12,18 @@ from errno import EBADF
 AF_UNIX = socket.AF_UNIX
 
 
-def pack(address, family, type):
+def pack(addr, family, type):
     """Return the packed form of (host, port) or of a Unix socket's path.
 
     Raises OSError if the host's name does not resolve or the path is too long.
     """
     if family == AF_UNIX:
-        path = address.encode()
+        path = addr.encode()
         if len(path) > 107:  # sun_path has 108 bytes with the closing zero
             raise OSError(36, "AF_UNIX path too long")
         return b"\x01\0" + path + b"\0"
-    host = address[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
-    return socket.getaddrinfo(host, address[1], family, type)[0][-1]
+    host = addr[0] or ("0.0.0.0" if family == socket.AF_INET else "::")
+    return socket.getaddrinfo(host, addr[1], family, type)[0][-1]
 
 
 def unpack(buf):
@@ -40,47 +40,47 @@ class Socket(io.IOBase):
     """A socket of the unix port with the interface of the boards' sockets."""
 
     def __init__(self, family=socket.AF_INET, type=socket.SOCK_STREAM, native=None):
-        self._native = native or socket.socket(family, type)
+        self.native = native or socket.socket(family, type)
         self.family = family
         self.type = type
 
     def __getattr__(self, name):
-        if name == "_native":
+        if name == "native":
             raise OSError(EBADF, "the socket is closed")
-        return getattr(self._native, name)  # listen, setsockopt, settimeout, read, readline ...
+        return getattr(self.native, name)  # listen, setsockopt, settimeout, read, readline ...
 
-    # By self._native each time: before 1.27 a closed native socket still has its old number,
+    # By self.native each time: before 1.27 a closed native socket still has its old number,
     # which by then may be a stranger's.
 
     def recv(self, *args):
         """Return what has come, as the native socket does."""
-        return self._native.recv(*args)
+        return self.native.recv(*args)
 
     def send(self, data):
         """Send some of data, as the native socket does."""
-        return self._native.send(data)
+        return self.native.send(data)
 
     def ioctl(self, *args):
         """Give select.poll the descriptor, so that it waits in poll(2) and not in a loop."""
-        return self._native.fileno()
+        return self.native.fileno()
 
-    def bind(self, address):
+    def bind(self, addr):
         """Bind to (host, port) or a path."""
-        self._native.bind(pack(address, self.family, self.type))
+        self.native.bind(pack(addr, self.family, self.type))
 
     def accept(self):
         """Return (Socket, address)."""
-        native, address = accept_native(self)
-        return Socket(self.family, self.type, native), address
+        native, addr = accept_native(self)
+        return Socket(self.family, self.type, native), addr
 
     def recvfrom(self, *args):
         """Return (data, address)."""
-        data, buf = self._native.recvfrom(*args)
+        data, buf = self.native.recvfrom(*args)
         return data, unpack(buf)
 
-    def sendto(self, data, address):
+    def sendto(self, data, addr):
         """Send a datagram to (host, port) or a path and return its length."""
-        return self._native.sendto(data, pack(address, self.family, self.type))
+        return self.native.sendto(data, pack(addr, self.family, self.type))
 
     def sendall(self, data):
         """Send all of data."""
@@ -91,8 +91,8 @@ class Socket(io.IOBase):
     def close(self):
         """Close the socket; again: nothing happens (before 1.27 the port closes a stranger's)."""
         try:
-            native = self._native
-            del self._native
+            native = self.native
+            del self.native
         except (OSError, AttributeError):
             return  # closed before, perhaps by another thread a moment ago
         native.close()
@@ -101,9 +101,9 @@ class Socket(io.IOBase):
 accept = Socket.accept
 
 
-def accept_native(sock):
+def accept_native(socket):
     """Return (connection, address), the connection as the port has it: 64 bytes less to keep."""
-    native, buf = sock._native.accept()
+    native, buf = socket.native.accept()
     try:
         return native, unpack(buf)
     except Exception:
@@ -111,6 +111,6 @@ def accept_native(sock):
         raise
 
 
-def resolve(address, family, type):
-    """Return address as bind takes it, with the host looked up."""
-    return unpack(pack(address, family, type))
+def getaddrinfo(addr, family, type):
+    """Return addr as bind takes it, with the host looked up."""
+    return unpack(pack(addr, family, type))

@@ -20,7 +20,7 @@ class _NoLock:
         return None
 
 
-new_lock = port.thread.allocate_lock if port.thread else _NoLock
+new_lock = port._thread.allocate_lock if port._thread else _NoLock
 
 
 class _Thread:
@@ -34,19 +34,19 @@ class _Thread:
     def __init__(self, target, args, stack_size, daemon):
         self._run_args = target, args
         self.ident = None
-        if port.PLATFORM == "rp2":
+        if port.platform == "rp2":
             port.collect()  # rp2: a MemoryError while it starts loses the core until reset
-        old = port.thread.stack_size(stack_size) if stack_size else 0
+        old = port._thread.stack_size(stack_size) if stack_size else 0
         try:
-            self._start(20 if port.PLATFORM == "rp2" else 1)
+            self._start(20 if port.platform == "rp2" else 1)
         finally:
             if stack_size:
-                port.thread.stack_size(old)
+                port._thread.stack_size(old)
 
     def _start(self, tries):
         while True:
             try:
-                port.thread.start_new_thread(self._run, ())
+                port._thread.start_new_thread(self._run, ())
                 return
             except OSError:
                 # rp2: the core is free only a little after its last thread has done its work.
@@ -74,7 +74,9 @@ class _Thread:
             port.sleep_ms(5)
 
 
-start_thread = _Thread if port.Thread is None else port.Thread
+start_thread: "Any" = _Thread
+if not port.platform:
+    start_thread = port.Thread
 
 
 class Bounded:

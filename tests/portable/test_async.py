@@ -127,7 +127,7 @@ def _serve(server):
         else:
             server.loop.serve_forever(0.02)
     except BaseException as e:
-        port.print_exception(e, sys.stdout)  # as above
+        (getattr(sys, "print_exception", None) or port.print_exception)(e, sys.stdout)  # as above
         server.left.append(e)
 
 
@@ -1280,7 +1280,7 @@ def foreign_event():
     return asyncio.get_running_loop().create_future()  # what its Event waits for
 
 
-@port.coroutine
+@port.coro
 def foreign_number():
     yield 7  # as other loops' coroutines may
 

@@ -122,13 +122,13 @@ def test_unbuffered_takes_no_more_than_it_needs():
     f = reader(b"line\nbody and more", size=0)
     assert f.readline() == b"line\n"
     assert f.read(4) == b"body"
-    assert f._recv(100) == b" and more"  # the rest is for recv
+    assert f.recv(100) == b" and more"  # the rest is for recv
 
 
 def test_buffer_size():
     f = reader(b"x" * 100, size=16)
     f.readline(3)
-    assert f._recv.__self__.asked == [16] if not MICROPYTHON else True
+    assert f.recv.__self__.asked == [16] if not MICROPYTHON else True
 
 
 def test_closed_reader():

@@ -619,7 +619,7 @@ def test_client_that_should_speak_first_is_evicted():
 
 
 def test_client_that_should_speak_first_is_timed_out():
-    from socketse.multiplexer import _Knock
+    from socketse.plain import _Knock
 
     assert _Knock.timeout == 60
     _Knock.timeout = 0.3
@@ -2033,7 +2033,7 @@ class Moody:
     was registered after all.
     """
 
-    real = port.Poller
+    real = port.poll
     faults = 0  # how many of the next registers fail, of any poller
 
     def __init__(self):
@@ -2068,7 +2068,7 @@ class Moody:
 
 
 def test_memory_errors_of_the_poller():
-    port.Poller = Moody
+    port.poll = Moody
     for handler in (Echo, EagerEcho):
         with serving(server_with(handler, max_connections=20, handle_error=tell_nobody)) as server:
             for faults in range(1, 6):
@@ -2092,7 +2092,7 @@ def test_memory_errors_of_the_poller():
 
 def test_memory_errors_of_the_poller_with_threads():
     # Connections that wait for a thread are in the multiplexer's poller too.
-    port.Poller = Moody
+    port.poll = Moody
     hub = Multiplexer()
     server = hub.add(
         server_with(EagerEcho, ThreadingTCPServer, max_threads=1, handle_error=tell_nobody)

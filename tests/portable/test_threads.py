@@ -243,7 +243,7 @@ def test_memory_error_while_registering_a_waiting_connection():
 
     faults = []
     server = server_with(1)
-    port_poller = port.Poller
+    port_poller = port.poll
 
     class Wrapper:
         """Stands in for a poller whose register fails; it must not be used again."""
@@ -267,7 +267,7 @@ def test_memory_error_while_registering_a_waiting_connection():
             return self.inner.poll(ms)
 
     server.handle_error = lambda request, client_address: None
-    port.Poller = Wrapper
+    port.poll = Wrapper
     with serving(server):
         first = Client(server.server_address)
         wait_until(lambda: server.stats["accepted"] == 1)
