@@ -25,9 +25,11 @@ package(
         "handler.py",
         "hub.py",
         "limits.py",
+        "mixed.py",
         "multiplex.py",
         "multiplexer.py",
         "options.py",
+        "plain.py",
         "port.py",
         "rooms.py",
         "server.py",
@@ -43,7 +45,7 @@ package(
 )
 
 if options.extras:
-    package("socketse", files=("services.py",), opt=3)
+    package("socketse", files=("classics.py", "services.py"), opt=3)
 
 if options.unix:
     package("socketse", files=("unixport.py",), opt=3)

@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import interpreters  # noqa: E402
-import mpy  # noqa: E402
+import join  # noqa: E402
 
 LIB = ROOT / "lib"
 PORTABLE = ROOT / "tests" / "portable"
@@ -157,12 +157,12 @@ class Board(Target):
     def __init__(self, name, argv):
         super().__init__(name, argv)
         self.lib = ROOT / "build" / "boards" / name
-        folder = self.lib / "socketse"
-        folder.mkdir(parents=True, exist_ok=True)
-        for source in (LIB / "socketse").glob("*.py"):
-            if source.name not in mpy.NOT_ON_BOARDS:
-                text = source.read_text().replace("sys.platform", repr(name))
-                (folder / source.name).write_text(text)
+        if self.lib.exists():
+            shutil.rmtree(self.lib)
+        # One as make flash writes the library, the other as mip does.
+        folder = join.write(self.lib, rooms=join.ROOMS if name == "esp32" else ())
+        for source in folder.glob("*.py"):
+            source.write_text(source.read_text().replace("sys.platform", repr(name)))
         shutil.copy(str(SOCKETS), str(self.lib))
 
     def environment(self, lib=LIB):

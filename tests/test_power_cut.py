@@ -51,7 +51,7 @@ def test_update(what, tmp_path, capsys):
     writes = writes_of(image, tmp_path, new, *more)
     assert writes > (300 if more else 15)
     seen = []
-    for n in cuts(writes, 3, 100):
+    for n in cuts(writes, 2, 100):
         shutil.copy(image, path)
         with virtual_board.Board(flash=path) as board:
             board.wait_for_console("serving at")
@@ -80,7 +80,7 @@ def test_first_flash(tmp_path, capsys):
         board.wait_for_console("help()")
     writes = writes_of(image, tmp_path, new, "help()")
     assert writes > 300
-    for n in cuts(writes, 3, 1000):
+    for n in cuts(writes, 2, 1000):
         shutil.copy(image, path)
         with virtual_board.Board(flash=path) as board:
             board.wait_for_console("help()")

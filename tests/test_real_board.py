@@ -5,7 +5,6 @@ asked over the network, and the one at PORT is flashed before, if PORT is given.
 """
 
 import json
-import pathlib
 import shutil
 import socket
 import struct
@@ -136,8 +135,8 @@ def test_it_is_found(served):
     answer = served.ask(b"socketse?".ljust(512), 20007)
     found = json.loads(answer)
     assert found["services"]["echo/tcp"] == 7 and len(answer) <= 512
-    command = [sys.executable, str(pathlib.Path(ROOT / "tools" / "find.py")), "--json", "--seconds"]
-    command += ["2", "--to", "%s:%d" % (served.host, 20007 + served.offset)]
+    command = [sys.executable, ROOT / "tools" / "find.py", "--json", "--seconds", "2"]
+    command += ["--to", "%s:%d" % (served.host, 20007 + served.offset)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [one["address"] for one in json.loads(done.stdout)] == [found["address"]]

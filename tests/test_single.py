@@ -84,6 +84,17 @@ def test_file_is_whole(folder):
     assert "SPDX-License-Identifier: MIT" in text and "Copyright (c)" in text
 
 
+def test_classes_are_made_of_the_same(folder):
+    code = "import socketse\nfor name in sorted(%r):\n    c = getattr(socketse, name)\n"
+    code += "    print(name, [base.__name__ for base in c.__bases__], sorted(n for n in vars(c)"
+    code += " if n not in ('__doc__', '__annotations__', '__firstlineno__')))"
+    names = [name for room, name in single.public_names() if room in single.CORE]
+    assert len(names) == 13
+    said = [alone("cpython", folder).run("-c", code % names).stdout]
+    said.append(find_target("cpython").run("-c", code % names).stdout)
+    assert said[0] == said[1] and said[0].count("\n") == 13
+
+
 def test_star_and_names_that_are_missing(folder):
     code = "from socketse import *; import socketse; print(sorted(socketse.__all__));"
     code += "print(ThreadingUDPServer.__name__, hasattr(socketse, 'ForkingMixIn'));"
@@ -208,7 +219,18 @@ def house_with(tmp_path, monkeypatch, room, old, new):
             "cannot join this statement",
         ),
         ("server", "from . import port\n", "from .. import port\n", "outside of the package"),
-        ("threads", "if name == ", "if name != 0 and name == ", "branch of __getattr__"),
+        (
+            "threads",
+            "from .mixed import find",
+            "from .mixed import other",
+            "cannot join this __getattr__",
+        ),
+        (
+            "threads",
+            "find(name, ThreadingMixIn",
+            "find(name, None",
+            "cannot join this __getattr__",
+        ),
         ("allow", "def _plain(text):", "def _plain(text) -> str:", "annotation of what"),
         (
             "options",

@@ -314,7 +314,7 @@ def _collect(board, source, folder):
         found[name] = _read(board / name[1:])
     try:
         library = mpy.LIB / "socketse" if source else join.write(folder / "joined")
-    except join.JoinError as e:
+    except (join.JoinError, SyntaxError) as e:
         raise Failed("The library cannot be joined: %s." % e) from None
     packages = [("/lib/socketse", library, mpy.NOT_ON_BOARDS)]
     packages.append(("/node", board / "node", ()))

@@ -13,7 +13,7 @@ import shutil
 import mpy
 
 PACKAGE = mpy.LIB / "socketse"
-ROOMS = "port limits server udp stream table hub multiplexer services".split()
+ROOMS = "port limits server udp stream table hub multiplexer".split()
 _END = """
 for _room in %r.split():
     modules[__name__ + "." + _room] = modules[__name__]
@@ -99,15 +99,19 @@ def join(package=PACKAGE, rooms=ROOMS):
 
 
 def write(folder, package=PACKAGE, rooms=ROOMS):
-    """Write the package with its joined rooms into a folder, and return its path.
+    """Write the package as a board gets it into a folder, and return its path.
+
+    rooms  those to be joined; none: each remains a file
 
     Raises JoinError as join does, and FileExistsError if the folder has a package of that name.
     """
     into = pathlib.Path(folder) / package.name
-    shutil.copytree(package, into, ignore=shutil.ignore_patterns(*mpy.NOT_ON_BOARDS, "__pycache__"))
+    left_out = shutil.ignore_patterns(*mpy.NOT_ON_BOARDS, "__pycache__")
+    shutil.copytree(package, into, ignore=left_out)
     for room in rooms:
         (into / (room + ".py")).unlink()
-    (into / "__init__.py").write_text(join(package, rooms))
+    if rooms:
+        (into / "__init__.py").write_text(join(package, rooms))
     return into
 
 

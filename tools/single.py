@@ -12,7 +12,7 @@ The rooms of lib/socketse are joined by their text, so that docstrings and comme
     port.py     CPython's half is put where port.py imports it, below "if _CPYTHON": MicroPython's
                 compiler drops that. So is the unix port's, below a question that boards answer no
     unix.py     what follows "if not ...: raise" is put below "if ..."
-    lazy        classes that a room's __getattr__ makes become class statements
+    lazy        classes that are made by mixed.py when asked for become class statements
     left out    what nobody uses here, type annotations, comments for tools
 
 What it cannot join, it refuses: see JoinError.
@@ -32,8 +32,8 @@ import tokenize
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "lib" / "socketse"
 CORE = ("port", "server", "handler", "udp", "unix", "threads")  # and what they import
-# What the core imports and never uses without the rooms that are not in the core.
-UNUSED = {("alone", "run"), ("trouble", "foreign_await")}
+# What the core imports for rooms that are not in the core: without them it is never used.
+UNUSED = {("alone", "run")}
 
 _FOR_TOOLS = re.compile(r"#\s*(type:|noqa|isort:)")
 _PURE_CALLS = ("getattr", "hasattr", "isinstance")
@@ -213,6 +213,9 @@ class _Reader:
 
     def read_module(self):
         self._bind(self.room.tree.body, True)
+        for node in self.room.tree.body:
+            if getattr(node, "name", None) == "__getattr__":
+                self._bind_lazy(node)
 
     def _bind(self, body, top):
         """Note what the statements of a module bind, also those below "if" and "try"."""
@@ -234,9 +237,7 @@ class _Reader:
                         room.fail(node, "cannot join %r" % origin)
                     room.bindings[alias.asname or alias.name].append(("import", origin))
             elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                if node.name == "__getattr__":
-                    self._bind_lazy(node)
-                else:
+                if node.name != "__getattr__":
                     room.bindings[node.name].append(("own",))
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -262,7 +263,7 @@ class _Reader:
                     room.fail(node, 'cannot join "finally" at module level')
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 continue  # a docstring
-            elif isinstance(node, ast.Expr) and _pure_update(node.value):
+            elif isinstance(node, ast.Expr) and (_pure_update(node.value) or _collects(node)):
                 continue
             elif not isinstance(node, ast.Raise):
                 room.fail(node, "cannot join this statement at module level")
@@ -288,28 +289,35 @@ class _Reader:
                 room.bindings[as_name].append(("from", node.module, name))
 
     def _bind_lazy(self, node):
-        """Understand a __getattr__ that makes classes from a mix-in and another room's class."""
-        room, body = self.room, list(node.body)
-        if isinstance(body[0], ast.AnnAssign):
-            body.pop(0)
-        branches, chain = [], body[0]
-        while isinstance(chain, ast.If):
-            test, imported = chain.test, chain.body[0]
-            right = isinstance(test, ast.Compare) and isinstance(test.comparators[0], ast.Constant)
-            right = right and isinstance(imported, ast.ImportFrom) and imported.level == 1
-            if not right or len(chain.body) != 1 or len(imported.names) != 1:
-                room.fail(chain, "cannot join this branch of __getattr__")
-            self.house.room(imported.module)
-            base = imported.module, imported.names[0].name
-            branches.append((test.comparators[0].value, base))
-            chain = chain.orelse[0]
-        made = body[1].value if len(body) == 4 and isinstance(body[1], ast.Assign) else None
-        if not branches or not isinstance(chain, ast.Raise) or not isinstance(made, ast.Call):
+        """Understand a __getattr__ that leaves it to mixed.py to mix a class with the room's own.
+
+        Such classes are named in rooms.py, and after what they are made of.
+        """
+        room = self.room
+        calls = [one for one in ast.walk(node) if isinstance(one, ast.Call)]
+        found = [
+            call.args[1].id
+            for call in calls
+            if isinstance(call.func, ast.Name)
+            and call.func.id == "find"
+            and len(call.args) == 3
+            and isinstance(call.args[1], ast.Name)
+            and call.args[1].id.endswith("MixIn")
+        ]
+        first = node.body[0]
+        wanted = "from .mixed import find"
+        if ast.get_source_segment(room.data.decode(), first) != wanted or len(found) != 1:
             room.fail(node, "cannot join this __getattr__")
-        mixin = made.args[1].elts[0].id
-        for name, base in branches:
-            room.lazy.append((name, (room.name, mixin), base))
-            room.bindings[name].append(("own",))
+        prefix = found[0][: -len("MixIn")]
+        public = {name: other for other, name in self.house.public}
+        for name, other in public.items():
+            if other == room.name and name not in room.bindings:
+                base = name[len(prefix) :]
+                if not name.startswith(prefix) or base not in public:
+                    room.fail(node, "cannot tell what %s is made of" % name)
+                self.house.room(public[base])
+                room.lazy.append((name, (room.name, found[0]), (public[base], base)))
+                room.bindings[name].append(("own",))
 
     # What stands in functions and classes, and the names that are used.
 
@@ -550,6 +558,17 @@ def _pure_update(node):
     )
 
 
+def _collects(node):
+    """Return True for port.collect(): it makes room for what is loaded next, here nothing."""
+    call = node.value
+    return (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and (call.func.value.id, call.func.attr, call.args) == ("port", "collect", [])
+    )
+
+
 def _removable(node):
     """Return True if a statement of module level may go when nobody uses what it binds."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -566,7 +585,7 @@ class _House:
         self.rooms = {}
         self.inlined = set()
         self.order = []
-        self.public = _public_names()
+        self.public = public_names()
         self._same = {}  # a key: another one of the same thing
         self._final = {}
 
@@ -779,6 +798,8 @@ class _House:
                 self._edit_import(room, node)
             elif getattr(node, "name", None) == "__getattr__":
                 room.remove(node, put=self._lazy_classes(room))
+            elif isinstance(node, ast.Expr) and _collects(node):
+                self._remove_whole(room, node)
             elif isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
                 room.remove(node)
             elif isinstance(node, ast.Assign) and len(node.targets) > 1:
@@ -793,7 +814,7 @@ class _House:
         room.edits = [e for e in room.edits if not _within(e, room, node)]
         room.uses = [u for u in room.uses if not _within(u.span, room, node)]
         room.remove_comments_above(node)
-        room.remove(node)
+        room.remove(node, blank=False)
 
     def _edit_chain(self, room, node):
         kept = [
@@ -921,7 +942,7 @@ class _House:
         }
 
 
-def _public_names():
+def public_names():
     """Return [(room, name), ...] of the public names, as rooms.py lists them."""
     path = PACKAGE / "rooms.py"
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -930,7 +951,7 @@ def _public_names():
                 entry.split(":") for some in ast.literal_eval(node.value) for entry in some.split()
             ]
             return [
-                (room, name) for room, names, _ in entries for name in names.split(",") if name
+                (room, name) for room, names, _ in entries for name in names.split("/") if name
             ]
     raise JoinError("%s: there is no list of names" % path)
 

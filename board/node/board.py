@@ -1,16 +1,18 @@
-"""The multiplexer of a board, which looks after network, clock, LED and watchdog between rounds."""
+"""The multiplexer of a board: between rounds it sees to network, clock, LED and watchdog."""
+
+from gc import mem_free
+from time import ticks_add, ticks_diff, ticks_ms
 
 from socketse import BaseRequestHandler, Multiplexer, UDPServer
 
 # isort: split
-from time import ticks_add, ticks_diff, ticks_ms
+from micropython import const
 
 from . import forget, once
 
-_LOOK_MS = 200
-_SYNC_MS = 3600 * 1000
-_WELL_MS = 60 * 1000  # after that, what crashed before has nothing to do with it
-_QUESTION = b"socketse?"
+_LOOK_MS = const(200)
+_SYNC_MS = const(3600000)
+_WELL_MS = const(60000)  # after that, what crashed before has nothing to do with it
 
 
 class Board(Multiplexer):
@@ -42,48 +44,38 @@ class Board(Multiplexer):
         Multiplexer.service_actions(self)
         if self.feed:
             self.feed()
-        if ticks_diff(self.due, ticks_ms()) <= 0:
-            self.due = ticks_add(ticks_ms(), _LOOK_MS)
-            self.look_after()
-
-    def look_after(self):
-        """Do what is due."""
         now = ticks_ms()
+        if ticks_diff(self.due, now) > 0:
+            return
+        self.due = ticks_add(now, _LOOK_MS)
         online = self.wlan.isconnected()
+        light = None  # no change
         if online != self.online:
-            self.changed(online)
-        if not online:
-            if self.settings["networks"]:
-                if self.joining is None:
-                    from .join import Joining
+            first = self.online is None
+            self.online = light = online
+            self.joining = None
+            self.sync_at = now
+            self.answer = once("tell", "tell", self, first)
+            forget("node.join", "socketse.options", "socketse.allow")
+            if online:
+                print(mem_free(), "bytes of heap are free")
+        if online:
+            if self.failed:
+                light = now >> 10 & 1
+            if self.ears and self.settings["ntp"] and ticks_diff(self.sync_at, now) <= 0:
+                self.synchronize(now)
+        elif self.settings["networks"]:
+            if self.joining is None:
+                from .join import Joining
 
-                    self.joining = Joining(self)
-                self.joining.step(now)
-                self.show(not self.led.value() if self.led else 0)
-        elif self.ears and self.settings["ntp"] and ticks_diff(self.sync_at, now) <= 0:
-            self.synchronize(now)
-        if self.failed and online:
-            self.show(now >> 10 & 1)
+                self.joining = Joining(self)
+            self.joining.step(now)
+            light = now >> 8 & 1
+        if self.led and light is not None:
+            self.led.value(light)
         if self.well_at is not None and ticks_diff(self.well_at, now) <= 0:
             self.well_at = None
             once("crash", "forget")
-
-    def show(self, on):
-        """Switch the LED."""
-        if self.led:
-            self.led.value(on)
-
-    def changed(self, online):
-        """Say where we serve, or that we have lost the network."""
-        first = self.online is None
-        self.online = online
-        if online:
-            self.joining = None
-            forget("node.join")
-            self.sync_at = ticks_ms()
-        self.answer = once("tell", "tell", self, first)
-        forget("socketse.options", "socketse.allow")
-        self.show(online)
 
     def synchronize(self, now):
         """Set the clock, in steps."""
@@ -110,9 +102,8 @@ class EarsServer(UDPServer):
     def verify_request(self, request, client_address):
         """Return True if we have asked, or if the sender is allowed."""
         sync = self.board.sync
-        return sync and client_address == sync.asked or UDPServer.verify_request(
-            self, request, client_address
-        )
+        asked = sync and client_address == sync.asked
+        return asked or UDPServer.verify_request(self, request, client_address)
 
 
 class Ears(BaseRequestHandler):
@@ -121,11 +112,10 @@ class Ears(BaseRequestHandler):
     def handle(self):
         """Handle one datagram."""
         board = self.server.board
-        data, sock = self.request
+        data, socket = self.request
         if board.sync and self.client_address == board.sync.asked:
             board.sync.hear(data)
-        elif data[: len(_QUESTION)] == _QUESTION:
-            answer = board.answer
+        elif data[:9] == b"socketse?":
             # A forged question makes us send no more than it was itself.
-            if answer and len(answer) <= len(data):
-                sock.sendto(answer, self.client_address)
+            if board.answer and len(board.answer) <= len(data):
+                socket.sendto(board.answer, self.client_address)

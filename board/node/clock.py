@@ -8,12 +8,13 @@ import struct
 from time import gmtime, sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 import machine
+from micropython import const
 from socketse import services
 
-_PATIENCE_MS = 2000
-_TRIES = 3
-_NTP_1970 = 2208988800
-_2022 = 1640995200
+_PATIENCE_MS = const(2000)
+_TRIES = const(3)
+_NTP_1970 = const(2208988800)
+_2022 = const(1640995200)
 
 
 class Sync:
@@ -37,7 +38,7 @@ class Sync:
         self.numeric = is_numeric(self.address[0])
 
     def step(self, now):
-        """Go on, and return the milliseconds until it is to be called again; None: it has ended."""
+        """Go on; return the milliseconds until it is to be called again, None if it has ended."""
         if self.second is not None:
             left = ticks_diff(self.until, ticks_ms())
             if left > 15:
@@ -131,9 +132,10 @@ class Sync:
         machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
         self.done = True
         if first:
-            print("the clock is set by %s: %d-%02d-%02d %02d:%02d:%02d UTC" % (
-                (self.board.settings["ntp"],) + t[:6]
-            ))
+            print(
+                "the clock is set by %s: %d-%02d-%02d %02d:%02d:%02d UTC"
+                % ((self.board.settings["ntp"],) + t[:6])
+            )
 
 
 def split(text, port):

@@ -6,13 +6,15 @@ import sys
 import time
 
 import machine
+from micropython import const
+
 import node
 
 _COUNT = "/.crashes"
 _TEXT = "/crash.txt"
-_AT_MOST = 3
-_PAUSE_S = 3
-_LENGTH = 2000  # bytes of a traceback that are kept
+_AT_MOST = const(3)
+_PAUSE_S = const(3)
+_LENGTH = const(2000)  # bytes of a traceback that are kept
 
 
 class _Short(io.IOBase):

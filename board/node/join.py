@@ -3,9 +3,10 @@
 from time import ticks_add, ticks_diff
 
 import network
+from micropython import const
 
-_PATIENCE_MS = 15000  # for one try
-_PAUSE_MS = 5000  # after all of them have failed
+_PATIENCE_MS = const(15000)  # for one try
+_PAUSE_MS = const(5000)  # after all of them have failed
 _REASONS = (
     ("STAT_WRONG_PASSWORD", "wrong password"),
     ("STAT_NO_AP_FOUND", "not found"),

@@ -8,15 +8,17 @@ from socketse import TCPServer, UDPServer, services
 # isort: split
 import network
 from machine import Pin
+from micropython import const
 
 import node
 
 from .board import Board, Ears, EarsServer
 
-_DISCOVERY = 20007
-_DATAGRAM = 512  # bytes: nobody has to say more, and each one takes a piece of heap of that length
+_DISCOVERY = const(20007)
+# Bytes of a datagram: nobody has to say more, and each one takes a piece of heap of that length.
+_DATAGRAM = const(512)
 # esp32: 10 sockets in all. The newcomer who makes another go needs one of them.
-_SOCKETS = 10
+_SOCKETS = const(10)
 
 
 def open_hub():
@@ -36,7 +38,7 @@ def open_hub():
     open_services(board)
     open_app(board)
     if sys.platform == "esp32" and settings["max_connections"] is None:
-        board._se_hub.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
+        board.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
     node.hub = board
 
 

@@ -1,6 +1,5 @@
 """What the board says of itself: on the REPL, and to who looks for it."""
 
-import gc
 import json
 
 from socketse import __version__
@@ -28,8 +27,6 @@ def tell(board, first):
             services[name] = server.server_address[1]
     listed = ", ".join(["%s %d" % item for item in sorted(services.items())])
     print("serving at %s: %s" % (address, listed))
-    gc.collect()
-    print("%d bytes of heap are free" % gc.mem_free())
     if not board.ears or "discovery/udp" not in settings["services"]:
         return None
     join_group(board)

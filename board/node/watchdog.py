@@ -6,11 +6,13 @@ and 1 while the board serves. What runs is kept in the package: this module is n
 """
 
 import machine
+from micropython import const
+
 import node
 
 _FILE = "/.watchdog"
-_HIGHEST = 8388  # rp2: milliseconds
-_TIMES = 4  # at rest it is fed so often within its timeout
+_HIGHEST = const(8388)  # rp2: milliseconds
+_TIMES = const(4)  # at rest it is fed so often within its timeout
 
 
 def _read():

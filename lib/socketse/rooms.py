@@ -22,7 +22,7 @@ def find(name):
         "multiplex:MultiplexingUnixStreamServer:hub/server/stream",
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
-        "mixed:: plain:: services::stream",
+        "mixed:: plain:: services::stream classics::services",
     )
     for some in rooms:
         for entry in some.split():

@@ -15,6 +15,7 @@ from support import (
     logged,
     quiet,
     raises,
+    rooms_are_files,
     serving,
     socket,
     thread,
@@ -788,6 +789,7 @@ def test_users_subclass_with_super():
 
 
 def test_plain_server_loads_no_threads():
+    rooms_are_files()
     assert socketse.TCPServer
     loaded = [name for name in sys.modules if name.startswith("socketse.")]
     for room in ("threads", "udp", "unix", "services", "allow", "options", "limits", "trouble"):

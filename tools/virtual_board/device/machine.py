@@ -4,8 +4,10 @@ import time
 
 import _host
 from _host import ESP, KIND
-from micropython import schedule
+from micropython import const, schedule
 from utime import mktime, ticks_ms
+
+_SLICE_MS = const(20)  # a timer that was stopped is forgotten after that
 
 if KIND == "rp2":
     PWRON_RESET = 1
@@ -227,16 +229,17 @@ class Timer:
             self._at_work.remove(self)
 
     def _tick(self, run, ms, again, callback):
-        while True:
+        end = time.ticks_add(time.ticks_ms(), ms)
+        while run == self._run:
             try:
-                time.sleep_ms(ms)
-                if run != self._run:
-                    return
+                left = time.ticks_diff(end, time.ticks_ms())
+                if left > 0:
+                    time.sleep_ms(min(left, _SLICE_MS))
+                    continue
+                end = time.ticks_add(end, ms)
                 if not again:
                     self.deinit()
                 schedule(callback, self)
-                if not again:
-                    return
             except RuntimeError:
                 continue  # the queue is full: boards lose this call, too
             except KeyboardInterrupt:

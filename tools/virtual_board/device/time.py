@@ -4,9 +4,8 @@ import _host
 from _host import EPOCH as _EPOCH
 from utime import gmtime as _gmtime
 from utime import mktime as _mktime
+from utime import sleep_ms as _sleep_ms
 from utime import (  # noqa: F401
-    sleep,
-    sleep_ms,
     sleep_us,
     ticks_add,
     ticks_cpu,
@@ -17,6 +16,19 @@ from utime import (  # noqa: F401
 from utime import time as _time
 
 _behind = _host.get_clock() + _EPOCH
+
+
+def sleep_ms(ms):
+    """Wait so many milliseconds; what a timer has scheduled is called meanwhile, as on boards."""
+    end = ticks_add(ticks_ms(), ms)
+    while ms > 0:
+        _sleep_ms(min(ms, 10))
+        ms = ticks_diff(end, ticks_ms())
+
+
+def sleep(seconds):
+    """Wait for so many seconds."""
+    sleep_ms(int(seconds * 1000))
 
 
 def time():
