@@ -1,10 +1,14 @@
 """Measure what socketse costs in heap, on a 32-bit MicroPython: python tools/memory.py."""
 
+import contextlib
+import io
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 import interpreters
 import mpy
@@ -118,6 +122,27 @@ def growth(interpreter, lib, connections, heap="32k", first=200):
         server.stdout.close()
 
 
+def free_while_serving(kind):
+    """Return the bytes of heap that are free on a flashed virtual board that serves.
+
+    kind  "esp32", the first 56 kB of its heap, or "pico_w"
+    It has boot.py, main.py, app.py and all services of config.template.json; what the virtual
+    board itself needs is not counted.
+    """
+    import flash
+    import virtual_board
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder) / "board"
+        shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json"))
+        with virtual_board.Board(kind, flash=pathlib.Path(folder) / "flash") as board:
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                status = flash.main(["--port", board.device, "--board", str(source)])
+            assert status == 0, said.getvalue()
+            end = board.wait_for_console(" bytes of heap are free")
+            return int(board.console[:end].split()[-6])
+
+
 def rooms():
     """Return the names of the rooms that MicroPython can load: all but CPython's host.py."""
     found = [path.stem for path in sorted((ROOT / "lib/socketse").glob("*.py"))]
@@ -142,6 +167,9 @@ def main():
         costs = [import_cost(interpreter, compiled, *names) for interpreter in small]
         heaps = [smallest_heap(small[0], lib, *names) for lib in (compiled, ROOT / "lib")]
         print("%-52s %6d %6d %5d %4d" % (", ".join(names), *costs, *heaps))
+    print("\nBytes of heap that are free on a board that serves, flashed as it is")
+    for kind, name in (("esp32", "ESP32, of its first 56 kB"), ("pico_w", "Pico W, of 180 kB")):
+        print("%-52s %6d" % (name, free_while_serving(kind)))
     grown = growth(small[0], compiled, 10000)
     print("\n10,000 connections to a TCPServer in a heap of 32 kB: it grew by %d bytes" % grown)
 
