@@ -13,17 +13,18 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 
 # isort: split
 from . import port
+from .port import const
 
 # Datagrams from these source ports get no answer: two services would answer each other for ever
 # if somebody forged the first datagram. Add the ports on which you run such services elsewhere.
 QUIET_PORTS = {7, 9, 13, 17, 19, 37, 123}
 
-_UNIX_2000 = 946684800  # 2000-01-01 00:00:00 UTC in seconds from 1970
-_UNIX_2022 = 1640995200
-_NTP_1970 = 2208988800  # 1970-01-01 in seconds from 1900
-_CYCLE = 883612800  # 28 years: from 1901 to 2099 the calendar repeats after that
-_DAYS = "MonTueWedThuFriSatSun"
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_UNIX_2000 = const(946684800)  # 2000-01-01 00:00:00 UTC in seconds from 1970
+_UNIX_2022 = const(1640995200)
+_NTP_1970 = const(2208988800)  # 1970-01-01 in seconds from 1900
+_CYCLE = const(883612800)  # 28 years: from 1901 to 2099 the calendar repeats after that
+_DAYS = const("MonTueWedThuFriSatSun")
+_MONTHS = const("JanFebMarAprMayJunJulAugSepOctNovDec")
 
 
 class Clock:
