@@ -10,8 +10,8 @@ from .port import const
 from .services import Service, clock
 
 _CYCLE = const(883612800)  # 28 years: from 1901 to 2099 the calendar repeats after that
-_DAYS = "MonTueWedThuFriSatSun"
-_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
+_DAYS = const("MonTueWedThuFriSatSun")
+_MONTHS = const("JanFebMarAprMayJunJulAugSepOctNovDec")
 
 
 def ctime(seconds=None):

@@ -49,9 +49,9 @@ class Hub(Table):
         if self.next:
             ms = 0
         elif self.target is not None:
-            left = max(ticks_diff(self.target, ticks_ms()), 0)
+            left = ticks_diff(self.target, ticks_ms())
             if not 0 <= ms < left:
-                ms = left
+                ms = left if left > 0 else 0
         # MicroPython's asyncio would queue its current task for whatever a handler awaits.
         core: Any = modules.get("asyncio.core")
         if core:
@@ -71,11 +71,11 @@ class Hub(Table):
                 self.cancel(self.cur_task)
             raise
         finally:
-            self.cur_task = False
-            # Empty, unless an exception got between. What is at the doors will be there again.
-            self.open.clear()
-            while self.start:
-                self.cancel(self.start.pop())
+            if self.open or self.start:  # an exception got between
+                self.cur_task = False
+                self.open.clear()  # what is at the doors will be there again
+                while self.start:
+                    self.cancel(self.start.pop())
             self.cur_task = None
             if core:
                 core.cur_task = task

@@ -30,10 +30,3 @@ STACK_SIZE = {"rp2": 8192, "esp32": 8192}.get(_P, 0)
 # in all, one is the thread's. esp32: 10 sockets in all, 4 are the threads', one the listener's.
 # Else half of the usual 1024 descriptors of a process.
 MAX_WAITING = {"rp2": 3, "esp32": 4, "esp8266": 3}.get(_P, 512)
-
-# Bytes of a datagram: on MicroPython what an Ethernet frame carries, because recvfrom
-# allocates them each time; on CPython as in its socketserver.
-MAX_PACKET = 1472 if _P else 8192
-
-# esp32: a zero-length datagram makes every later recvfrom return b"" at once.
-EMPTY_DATAGRAM_KILLS = _P == "esp32"

@@ -49,7 +49,7 @@ class Multiplexer:
         if the server is in a multiplexer already, and RuntimeError in a handler.
         """
         own = getattr(server, "_se_hub", None)
-        if own and own.map.get(server.socket) is server:  # MultiplexingMixIn's
+        if own and own.server is own:  # MultiplexingMixIn's, and no Multiplexer's
             server._se_join()
             server._se_hub = own = None
         if own or server in self.servers:
@@ -62,7 +62,10 @@ class Multiplexer:
     @property
     def servers(self):
         """The servers, as a new list."""
-        return [door.server for door in self._se_doors]
+        found = []
+        for door in self._se_doors:
+            found.append(door.server)
+        return found
 
     def remove(self, server):
         """Serve server no longer and close its connections, but not the server itself."""

@@ -94,7 +94,10 @@ class ThreadingMixIn:
         if self.max_threads == 0:
             return False
         with self._se_lock:
-            threads = [thread for thread in self._threads if thread.is_alive()]
+            threads: Any = []
+            for thread in self._threads:
+                if thread.is_alive():
+                    threads.append(thread)
             self._threads = threads
             if self.max_threads is not None and len(threads) >= self.max_threads:
                 return None
@@ -163,7 +166,15 @@ class ThreadingMixIn:
         if self._se_interrupted:
             self._se_interrupted = False
             raise KeyboardInterrupt
-        self._se_use_free_threads()
+        i = 0
+        while i < len(self._se_waiting):
+            request, client_address, any_thread = self._se_waiting[i]
+            if not any_thread:
+                i += 1
+            elif self._se_start(request, client_address):
+                self._se_stop_waiting(i)
+            else:
+                break
         return _LOOK_MS if self._se_waiting and not 0 <= ms < _LOOK_MS else ms
 
     def _se_ready(self, timeout):
@@ -175,17 +186,6 @@ class ThreadingMixIn:
             if not self._se_spoke(ready[0]):
                 listener = True
         return listener
-
-    def _se_use_free_threads(self):
-        i = 0
-        while i < len(self._se_waiting):
-            request, client_address, any_thread = self._se_waiting[i]
-            if not any_thread:
-                i += 1
-            elif self._se_start(request, client_address):
-                self._se_stop_waiting(i)
-            else:
-                return
 
     def _se_spoke(self, request):
         # Handle a connection that has spoken. Return False if it does not wait: the listener.
@@ -204,7 +204,10 @@ class ThreadingMixIn:
 
     def _se_is_own_thread(self, ident):
         with self._se_lock:
-            return ident in [t.ident for t in self._threads if t.is_alive()]
+            for thread in self._threads:
+                if thread.ident == ident and thread.is_alive():
+                    return True
+        return False
 
     def _se_join(self):
         while self._se_serving and not self._se_is_serving():

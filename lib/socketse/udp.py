@@ -6,7 +6,10 @@ from socket import SOCK_DGRAM
 from .server import BaseRequestHandler, TCPServer  # first: the largest compiles best
 
 # isort: split
-from . import limits, port
+from . import port
+
+# esp32: a zero-length datagram makes every later recvfrom return b"" at once.
+EMPTY_KILLS = port.platform == "esp32"
 
 
 class UDPServer(TCPServer):
@@ -19,7 +22,8 @@ class UDPServer(TCPServer):
 
     allow_reuse_address = False  # two servers on one port would rob each other in silence
     socket_type = SOCK_DGRAM
-    max_packet_size = limits.MAX_PACKET
+    # On MicroPython what an Ethernet frame carries, because recvfrom allocates it each time.
+    max_packet_size = 1472 if port.platform else 8192
     groups: "list | tuple" = ()
 
     def server_bind(self):
@@ -41,7 +45,7 @@ class UDPServer(TCPServer):
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
             data = data[: self.max_packet_size]
-        elif not data and limits.EMPTY_DATAGRAM_KILLS:
+        elif not data and EMPTY_KILLS:
             self._se_reopen()
             raise OSError("an empty datagram")
         return (data, self.socket), client_address

@@ -60,7 +60,7 @@ def test_multiplexing_servers_are_found_in_their_room():
 def test_rooms_by_name():
     from socketse import allow, limits, options, port, services
 
-    assert port.poll and limits.MAX_PACKET and allow.match and options.setsockopt
+    assert port.poll and limits.MAX_WAITING and allow.match and options.setsockopt
     assert services.EchoHandler
 
 

@@ -2,7 +2,7 @@
 
 import errno
 
-from socketse import BaseRequestHandler, DatagramRequestHandler, UDPServer, limits
+from socketse import BaseRequestHandler, DatagramRequestHandler, UDPServer, udp
 from support import BOARD, HOST, MICROPYTHON, Skip, ask, free, raises, serving, socket, wait_until
 
 
@@ -24,7 +24,7 @@ def test_request_is_data_and_socket():
     with serving(UDPServer(address, Handler)) as server:
         assert ask(address, b"hi") == b"echo:hi"
         assert ask(address, b"ho") == b"echo:ho"
-        if not limits.EMPTY_DATAGRAM_KILLS:
+        if not udp.EMPTY_KILLS:
             assert ask(address, b"") == b"echo:"
     assert seen[0][0] and seen[0][1][0] == HOST and isinstance(seen[0][1][1], int)
     assert server.stats["accepted"] >= 2
@@ -47,7 +47,7 @@ def test_nothing_written_means_nothing_sent():
     address = free()
     with serving(UDPServer(address, Files)) as server:
         assert ask(address, b"", timeout=0.2) is None
-        assert server.stats["accepted"] == (0 if limits.EMPTY_DATAGRAM_KILLS else 1)
+        assert server.stats["accepted"] == (0 if udp.EMPTY_KILLS else 1)
         assert ask(address, b"still there") == b"STILL THERE"
 
 
@@ -150,7 +150,7 @@ def test_multicast_group_that_is_none():
 def test_socket_that_an_empty_datagram_kills_is_made_anew():
     # esp32: after a zero-length datagram recvfrom gives b"" for ever (platform fact).
     address = free()
-    limits.EMPTY_DATAGRAM_KILLS = True
+    udp.EMPTY_KILLS = True
     with serving(UDPServer(address, Echo)) as server:
         first = server.socket
         assert ask(address, b"", timeout=0.2) is None
