@@ -13,7 +13,7 @@ import shutil
 import mpy
 
 PACKAGE = mpy.LIB / "socketse"
-ROOMS = "port limits server udp stream table hub multiplexer".split()
+ROOMS = "port server udp stream table hub multiplexer".split()
 _END = """
 for _room in %r.split():
     modules[__name__ + "." + _room] = modules[__name__]

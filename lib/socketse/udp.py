@@ -41,7 +41,12 @@ class UDPServer(TCPServer):
     def get_request(self):
         """Return ((data, socket), client_address) of the next datagram."""
         # One byte more than wanted tells a datagram that is too long.
-        data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
+        try:
+            data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
+        except MemoryError:
+            self.socket.recvfrom(1)  # away with it: it would be the next one for ever
+            self._se_count("out_of_memory")
+            raise OSError("no memory for a datagram")
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
             data = data[: self.max_packet_size]

@@ -2,7 +2,7 @@
 
 import errno
 
-from socketse import BaseRequestHandler, DatagramRequestHandler, UDPServer, udp
+from socketse import BaseRequestHandler, DatagramRequestHandler, Multiplexer, UDPServer, udp
 from support import BOARD, HOST, MICROPYTHON, Skip, ask, free, raises, serving, socket, wait_until
 
 
@@ -28,6 +28,33 @@ def test_request_is_data_and_socket():
             assert ask(address, b"") == b"echo:"
     assert seen[0][0] and seen[0][1][0] == HOST and isinstance(seen[0][1][1], int)
     assert server.stats["accepted"] >= 2
+
+
+def test_a_datagram_that_no_memory_is_left_for_is_dropped():
+    if not MICROPYTHON:
+        raise Skip("a recvfrom that takes all the memory at once")
+    address = free()
+    server = UDPServer(address, Echo)
+    server.timeout = 20
+    size = server.max_packet_size
+    target = socket.getaddrinfo(HOST, address[1])[0][-1]
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(20)
+    hub = Multiplexer()
+    for once in (server.handle_request, lambda: hub.poll(20)):
+        lost = server.stats["out_of_memory"]
+        server.max_packet_size = 1 << 28
+        client.sendto(b"one", target)
+        once()
+        assert server.stats["out_of_memory"] == lost + 1
+        server.max_packet_size = size
+        client.sendto(b"two", target)
+        once()
+        assert client.recvfrom(100)[0] == b"echo:two"
+        if not hub.servers:
+            hub.add(server)
+    client.close()
+    server.server_close()
 
 
 class Files(DatagramRequestHandler):
