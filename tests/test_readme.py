@@ -1,0 +1,232 @@
+"""The README's commands and programs, as they stand there; a virtual board is the board."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import clients
+import interpreters
+import pytest
+import virtual_board
+from conftest import ROOT, find_target, free_port
+from test_services import PORTS, free_base
+
+TEXT = (ROOT / "README.md").read_text()
+HEARD = "192.168.1.20"  # the address that the README's board has
+JOIN = """
+import network, time
+wlan = network.WLAN(network.STA_IF)
+wlan.active(True)
+if not wlan.isconnected():
+    wlan.connect("home", "secret")
+while not wlan.isconnected():
+    time.sleep_ms(10)
+"""
+
+
+def blocks():
+    """Return the indented blocks of the README, and its fenced ones apart."""
+    fenced = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
+    rest = re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S)
+    indented = re.findall(r"(?:(?<=\n\n)|\A)((?:    .*\n)+)", rest)
+    return [re.sub(r"^    ", "", block, flags=re.M).strip() for block in indented], fenced
+
+
+class Reader:
+    """Somebody who follows the README, and has a virtual board instead of a real one."""
+
+    def __init__(self, board, folder):
+        self.board = board
+        self.folder = folder
+        self.config = folder / "board"
+        shutil.copytree(ROOT / "board", self.config, ignore=shutil.ignore_patterns("config.json"))
+        path = folder / "bin"
+        path.mkdir()
+        for name in ("nc", "rdate"):
+            try:
+                argv = clients.client(name, report=lambda line: None)
+            except clients.Unavailable as e:
+                pytest.skip(str(e))
+            script = path / name
+            script.write_text('#!/bin/sh\nexec %s "$@"\n' % " ".join(str(word) for word in argv))
+            script.chmod(0o755)
+        self.path = path
+
+    def run(self, command, status=0, **variables):
+        """Run a command of the README; return what it prints."""
+        done = subprocess.run(
+            command,
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=variables.pop("cwd", ROOT),
+            env=dict(os.environ, PATH="%s:%s" % (self.path, os.environ["PATH"]), **variables),
+        )
+        assert done.returncode == status, command + "\n" + done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def translate(self, command):
+        """Return a command with this board in place of the README's."""
+        offset = self.board.port_offset
+        command = re.sub(
+            r"(nc -q1) %s (\d+)" % HEARD,
+            lambda m: "%s %s %d" % (m[1], self.board.address, int(m[2]) + offset),
+            command,
+        )
+        command = command.replace("nc -q1 127.0.7.1 10007", "nc -q1 %s 10007" % self.board.address)
+        command = command.replace(
+            "rdate -p " + HEARD, "rdate -p -o %d %s" % (37 + offset, self.board.address)
+        )
+        command = re.sub(
+            r"^mpremote",
+            "%s -m mpremote connect %s" % (sys.executable, self.board.device),
+            command,
+        )
+        command = command.replace("board/config.json", str(self.config / "config.json"))
+        if command.startswith("make flash"):
+            command = "make flash PORT=%s ARGS='--board %s'" % (self.board.device, self.config)
+        if command == "make find":
+            command += " ARGS='--from 127.0.0.1 --to 127.255.255.255:%d'" % (20007 + offset)
+        return command
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    try:
+        interpreters.find("i386", report=lambda line: None)
+    except interpreters.Unavailable as e:
+        pytest.skip("i386: %s" % e)
+    folder = tmp_path_factory.mktemp("reader")
+    with virtual_board.Board("esp32", flash=folder / "flash") as board:
+        yield Reader(board, folder)
+
+
+def test_every_block_is_tried_here():
+    indented, fenced = blocks()
+    known = [line for block in TRIED for line in block.splitlines()]
+    assert [line for block in indented for line in block.splitlines() if line not in known] == []
+    assert len(fenced) == 2
+
+
+def test_first_success(start, tmp_path):
+    base = free_base()
+    server = start(
+        find_target("cpython"),
+        "-c",
+        "import os; os.execvp('make', %r)"
+        % (["make", "-C", str(ROOT), "run", "PORT_BASE=%d" % base],),
+    )
+    server.wait_for("Ctrl-C stops")
+    nc = clients.client("nc", report=lambda line: None)
+    done = subprocess.run(
+        [*nc, "-q1", "127.0.0.1", str(base + PORTS["echo"])],
+        input="hi\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.stdout == "hi\n"
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_the_first_server(start, tmp_path, name):
+    port = free_port()
+    program = tmp_path / "echo.py"
+    program.write_text(blocks()[1][0].replace("7007", str(port)))
+    start(find_target(name), program)
+    assert ask("127.0.0.1", port) == b"hi\n"
+
+
+def ask(host, port):
+    from conftest import connect
+
+    with connect(port, host) as client:
+        client.sendall(b"hi\n")
+        return client.makefile("rb").readline()
+
+
+def test_many_servers_in_one_loop(start, tmp_path):
+    first, many = blocks()[1]
+    ports = {}
+    text = first.split("with ")[0] + re.sub(
+        r"70\d\d", lambda m: str(ports.setdefault(m[0], free_port())), many
+    )
+    program = tmp_path / "many.py"
+    program.write_text(text)
+    start(find_target("cpython"), program)
+    assert ask("127.0.0.1", ports["7007"]) == b"hi\n"
+    assert ask("127.0.0.1", ports["7008"]) == b"hi\n"
+
+
+def test_a_program_on_a_board(reader):
+    board = reader.board
+    boot = reader.folder / "boot.py"
+    boot.write_text(JOIN)
+    program = reader.folder / "echo.py"
+    program.write_text(blocks()[1][0])
+    install, run = TRIED[2].splitlines()
+    print(reader.run(reader.translate("mpremote cp %s :boot.py" % boot)))
+    print(reader.run(reader.translate(install)))
+    command = reader.translate(run).split()
+    running = subprocess.Popen(command, cwd=reader.folder, stdout=subprocess.DEVNULL)
+    try:
+        assert ask(board.address, 7007 + board.port_offset) == b"hi\n"
+    finally:
+        running.kill()
+        running.wait()
+    reader.run(reader.translate("mpremote rm -r :lib"))
+    reader.run(reader.translate("mpremote rm :boot.py"))
+
+
+def test_a_board_of_your_own(reader):
+    board = reader.board
+    reader.run(reader.translate(TRIED[3]))
+    said = reader.run(reader.translate("make flash"))
+    serving = TRIED[6].replace(HEARD, board.address)
+    assert serving in said and "echo/tcp answers" in said
+    reader.run(reader.translate(TRIED[5].splitlines()[0]), EDITOR="true")
+    hi, time, find = TRIED[7].splitlines()
+    for command in (TRIED[5].splitlines()[1], TRIED[8].splitlines()[0]):
+        at = board.console_end()
+        reader.run(reader.translate(command))
+        board.wait_for_console(serving, since=at)
+    assert reader.run(reader.translate(hi)) == "hi\n"
+    assert board.address in reader.run(reader.translate(find))
+    assert reader.run(reader.translate(TRIED[8].splitlines()[1])).strip().isdigit()
+    # Nobody has set the clock of this board: it is not in the internet.
+    reader.run(reader.translate(time), status=1)
+    flashed, hi = TRIED[9].splitlines()
+    assert "Nothing to copy" in reader.run(reader.translate(flashed))
+    assert reader.run(reader.translate(hi)) == "hi\n"
+
+
+def test_links_and_files_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert target.startswith("https:") or (ROOT / target).exists(), target
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in TEXT.splitlines()
+        if line.startswith("#")
+    }
+    for anchor in re.findall(r"\]\(#([^)]+)\)", TEXT):
+        assert anchor in anchors, anchor
+
+
+# In the order of the README.
+TRIED = (
+    "make run\n$ printf 'hi\\n' | nc -q1 127.0.0.1 7007\nhi",
+    "PYTHONPATH=lib python3 echo.py\n"
+    "MICROPYPATH=lib:.frozen python3 tools/interpreters.py native -- echo.py",
+    "mpremote mip install lib/package.json\nmpremote run echo.py",
+    "cp board/config.template.json board/config.json",
+    "make flash",
+    "mpremote edit :config.json\nmpremote cp board/config.json : + reset",
+    "serving at 192.168.1.20: app/tcp 8000, discovery/udp 20007, echo/tcp 7, sntp/udp 123,"
+    " time/tcp 37",
+    "printf 'hi\\n' | nc -q1 192.168.1.20 7\nrdate -p 192.168.1.20\nmake find",
+    "mpremote cp board/app.py : + reset\nprintf 'read\\n' | nc -q1 192.168.1.20 8000",
+    "make flash PORT=/dev/pts/3\nprintf 'hi\\n' | nc -q1 127.0.7.1 10007",
+)
