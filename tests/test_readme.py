@@ -196,8 +196,8 @@ def test_a_board_of_your_own(reader):
     assert reader.run(reader.translate(hi)) == "hi\n"
     assert board.address in reader.run(reader.translate(find))
     assert reader.run(reader.translate(TRIED[8].splitlines()[1])).strip().isdigit()
-    # Nobody has set the clock of this board: it is not in the internet.
-    reader.run(reader.translate(time), status=1)
+    board.wait_for_console("the clock is set by pool.ntp.org")
+    reader.run(reader.translate(time))
     flashed, hi = TRIED[9].splitlines()
     assert "Nothing to copy" in reader.run(reader.translate(flashed))
     assert reader.run(reader.translate(hi)) == "hi\n"

@@ -20,6 +20,7 @@ import interpreters
 
 from . import page as places
 from .air import Air
+from .gateway import Gateway
 from .interrupt import Place, nap
 from .loop import Loop
 from .page import Page
@@ -112,7 +113,7 @@ class Board:
         self._erase = erase
         self._console = ""
         self._lost = 0  # characters of the console that are not kept
-        self._process = None
+        self._process = self._gateway = None
         self._open = []
         self._folder = None
         self._reader = False  # somebody has the device open
@@ -160,6 +161,7 @@ class Board:
         self._relay = Relay(
             self._loop, self.address, self.port_offset, lambda: self._page[places.LINK]
         )
+        self._gateway = Gateway(self._loop, self.address, self.port_offset)
         self.heap_kept, self._place = self._measure()
         if self._report:
             self._report("device " + self.device)
@@ -176,6 +178,8 @@ class Board:
         if hasattr(self, "_loop"):
             with self._loop.lock:
                 self._stop()
+                if self._gateway:
+                    self._gateway.close()
             self._loop.end()
         for number in self._open:
             os.close(number)

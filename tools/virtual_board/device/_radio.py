@@ -28,6 +28,8 @@ _deaf = pack("@HP", 1, addressof(_nothing))
 _dumb = b"\x83\x07\x04\x7f\x00\x00\x01\x00"
 
 _own = bytes(int(part) for part in _host.ADDRESS.split("."))
+_gateway = _own[:2] + bytes((_own[2] ^ 1, _own[3]))
+gateway = _unix.inet_ntop(2, _gateway)
 any_port = pack("<H", 2) + b"\0\0" + _own + bytes(8)
 
 
@@ -101,11 +103,19 @@ def reach(packed):
     """
     if _host.get(_host.LINK):
         first = packed[4]
+        if bytes(packed[4:8]) == _gateway:  # its ports, too, are higher than we believe
+            port = (packed[2] << 8 | packed[3]) + _host.PORT_OFFSET
+            return bytes(packed[:2]) + bytes((port >> 8, port & 255)) + bytes(packed[4:])
         if first == 127 or 224 <= first < 240:
             return packed
         if first == 255:
             return bytes(packed[:4]) + b"\x7f\xff\xff\xff" + bytes(8)
     raise OSError(_EHOSTUNREACH)
+
+
+def sender(peer):
+    """Return the gateway's (host, port) as the board knows it."""
+    return (gateway, peer[1] - _host.PORT_OFFSET)
 
 
 def bound(port):

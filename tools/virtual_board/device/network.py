@@ -4,6 +4,7 @@ import time
 
 import _host
 from _host import ADDRESS, ESP, KIND, PORT_OFFSET  # noqa: F401
+from _radio import gateway
 from micropython import const
 
 STA_IF = const(0)
@@ -151,7 +152,7 @@ class WLAN:
         if not (self.isconnected() or self._bit == 2 and self.active()):
             return ("0.0.0.0", "0.0.0.0", "0.0.0.0", "0.0.0.0")
         # A static address does not change where the board is reached on the host.
-        fixed = self._settings.get("address") or ("", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+        fixed = self._settings.get("address") or ("", "255.0.0.0", gateway, gateway)
         return (ADDRESS,) + fixed[1:]
 
     def ipconfig(self, what=None, **settings):
@@ -162,14 +163,14 @@ class WLAN:
         elif value:
             if not isinstance(value, (tuple, list)):
                 value = (value.split("/")[0], "255.255.255.0")
-            self.ifconfig(tuple(value) + (settings.get("gw4", "127.0.0.1"), "127.0.0.1"))
+            self.ifconfig(tuple(value) + (settings.get("gw4", gateway), gateway))
         if settings:
             return None
-        address, mask, gateway, _ = self.ifconfig()
+        address, mask, router, _ = self.ifconfig()
         if what == "addr4":
             return (address, mask)
         if what == "gw4":
-            return gateway
+            return router
         if what == "dhcp4":
             return not self._settings.get("address")
         if what == "has_dhcp4":

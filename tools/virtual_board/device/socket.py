@@ -199,6 +199,9 @@ class socket(io.IOBase):
         if buf != self._packed:
             self._packed = buf
             self._peer = _unpack(buf)
+            if _radio and self._peer[0] == _radio.gateway:
+                self._packed = None
+                self._peer = _radio.sender(self._peer)
         return data, self._peer
 
     def send(self, data):
@@ -220,7 +223,9 @@ class socket(io.IOBase):
         if ESP32 and not len(data):
             raise AssertionError("esp32: sendto of nothing never returns")
         native = self._open()
-        packed = self._packed if address is self._peer else _pack(address)
+        packed = self._packed if address is self._peer else None
+        if packed is None:
+            packed = _pack(address)
         if _radio:
             packed = self._outward(packed)
         try:
