@@ -72,6 +72,30 @@ def load(obj, stream):
     return exc
 
 
+def weigh(body):
+    """Return how many bytes of heap JSON and what it says take at most, on a 32-bit board."""
+    size = 2 * len(body)
+    text = escaped = False
+    for c in body:
+        if text:
+            if escaped:
+                escaped = False
+            elif c == 0x5C:
+                escaped = True
+            elif c == 0x22:
+                text = False
+        elif c == 0x22:
+            text = True
+            size += 48  # an object, what is rounded up, and its place in a list or dict
+        elif c in b"[{":
+            size += 64
+        elif c in b".e":
+            size += 16  # a float
+        else:
+            size += 4 if 0x30 <= c <= 0x39 else 12
+    return size
+
+
 def log(stream, verb, data, preposition, obj):
     """Write what the stream's log_level asks for: 1 lengths, 2 contents too, 3 what they mean."""
     file: Any = getattr(stream, "log_file", None) or sys.stderr

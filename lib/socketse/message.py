@@ -39,9 +39,13 @@ _SMALL = const(160)  # bytes of JSON that cannot become more than _SPARE
 # d: dict with keys that are no strings or begin with "!"; w, o: objects of remote.py
 _TAGS = "ifcbatlszdwo"
 
-_dumps: "Any" = json.dumps
+_dumps: "Any" = None  # json.dumps without spaces
 if not port.platform:
     _dumps = port.dumps
+else:
+
+    def _dumps(obj):
+        return json.dumps(obj, separators=(",", ":"))
 
 
 class MessageError(ValueError):
@@ -240,7 +244,10 @@ def loads(kind, body, stream, unwrap=None):
             _check(body, getattr(stream, "max_message", max_message))
         # To look for tags in what has none would take longer than to read it.
         deep = b"{" in body or body.count(b"[") > max_depth
-        obj = json.loads(str(body, "utf-8"))
+        obj = str(body, "utf-8")
+        if port.platform:
+            obj = body  # it is UTF-8, and needs no heap a second time
+        obj = json.loads(obj)
         if kind == b"W" and unwrap:
             return unwrap("w", obj)
         if deep and (type(obj) is list or type(obj) is dict):
@@ -259,13 +266,16 @@ def loads(kind, body, stream, unwrap=None):
 
 def _check(body, limit):
     # Refuse what could take more heap than limit and _SPARE: lists of lists are many times as
-    # long as their text.
-    size = len(body) * 4
-    for mark in b", :\n\t\r":
-        size += 12 * body.count(bytes((mark,)))
-    size += 24 * body.count(b'"') + 48 * (body.count(b"[") + body.count(b"{"))
-    if size > limit + _SPARE:
-        raise MessageError("data that would take %d bytes of heap, max_message is %d" % (size, limit))
+    # long as their text. First by a guess that is too high.
+    size = len(body) * 5
+    for mark in b",: \n\t\r":
+        size += 28 * body.count(bytes((mark,)))
+    if size + 32 * body.count(b'"') + 64 * (body.count(b"[") + body.count(b"{")) > limit + _SPARE:
+        from .faults import weigh
+
+        size = weigh(body)
+        if size > limit + _SPARE:
+            raise MessageError("data of %d bytes of heap, max_message is %d" % (size, limit))
 
 
 def head(data, stream):

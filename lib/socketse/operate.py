@@ -1,6 +1,7 @@
 """What a remote session needs less often than calls: the other requests, operators, refusals."""
 
 from . import message, port
+from .remote import is_function
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -69,7 +70,7 @@ def operate(session, verb, request):
         if own:
             return _object(-2, own, "method", name)
         found = session.getattr(obj, name)
-        if callable(found) and not isinstance(found, type):
+        if is_function(found) and not isinstance(found, type):
             own = name in getattr(obj, "__dict__", ())
             return _object(-2 if own else -1, found, "method", name)
     elif verb == "SET":

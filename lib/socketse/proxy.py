@@ -96,7 +96,7 @@ class Session(message.Stream):
             request[5].append(number)
             request[5].append(1)
         # What is not needed is left out.
-        while not request[-1] and len(request) > 3 and not (verb == "SET" and len(request) == 4):
+        while not request[-1] and len(request) > 2 and not (verb == "SET" and len(request) == 4):
             request.pop()
         data = message.dumps(request, self.max_message, self._wrap)
         if self.log_level:

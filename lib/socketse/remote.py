@@ -43,6 +43,11 @@ _INTERNAL: "Any" = (type, type(sys)) if port.platform else port.internal
 _free = message._Slicer()  # in the place of an object that was dropped
 
 
+def is_function(obj):
+    """Return True if obj can be called and is no instance of a class with a __call__ in Python."""
+    return callable(obj) and type(getattr(type(obj), "__call__", None)) is not _FUNCTION  # noqa: B004
+
+
 class Session(AsyncStreamRequestHandler):
     """The connection of one client, and its objects."""
 
@@ -179,9 +184,7 @@ class Session(AsyncStreamRequestHandler):
     def wrap(self, obj):
         # Return what stands for obj, which stays here. Raises TypeError if clients may not have it.
         kind: Any = type(obj)
-        if isinstance(obj, _INTERNAL) or (
-            callable(obj) and type(getattr(kind, "__call__", None)) is not _FUNCTION  # noqa: B004
-        ):
+        if isinstance(obj, _INTERNAL) or is_function(obj):
             raise TypeError("an object of %s cannot travel" % kind.__name__)
         i = 0
         place = 0
