@@ -45,7 +45,20 @@ package(
 )
 
 if options.extras:
-    package("socketse", files=("classics.py", "services.py"), opt=3)
+    package(
+        "socketse",
+        files=(
+            "classics.py",
+            "faults.py",
+            "message.py",
+            "operate.py",
+            "proxy.py",
+            "remote.py",
+            "services.py",
+            "session.py",
+        ),
+        opt=3,
+    )
 
 if options.unix:
     package("socketse", files=("unixport.py",), opt=3)

@@ -17,9 +17,11 @@ class RemoteError(Exception):
 
 def dump(exc, limit):
     """Return the frame of an exception: its type, arguments and traceback. It raises nothing."""
-    text = io.StringIO()
-    printer: Any = port.print_exception if not port.platform else sys.print_exception
-    printer(exc, text)
+    text: Any = io.StringIO()
+    if port.platform:
+        sys.print_exception(exc, text)
+    else:
+        port.print_exception(exc, text)
     stack = text.getvalue()
     args: Any = []
     for arg in exc.args:

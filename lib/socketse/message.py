@@ -77,7 +77,7 @@ def encode(x, depth, wrap):
     if kind is int:
         return x if -_EXACT < x < _EXACT else {"!i": "%x" % x}
     if kind is float:
-        # Short ones are the same everywhere; MicroPython neither prints nor reads the others right.
+        # Short ones are the same everywhere; MicroPython prints and reads the others wrong.
         text = repr(x)
         if "." in text and "e" not in text and len(text) < 17 and float(text) == x:
             return x
@@ -205,7 +205,7 @@ def dumps(obj, limit, wrap=None):
     wrap   see encode(); then exceptions are objects as others
     Raises TypeError or ValueError if it cannot travel, MessageError if it is too long.
     """
-    kind = type(obj)
+    kind: Any = type(obj)
     if kind is str:
         kind = b"%08dS"
         obj = obj.encode()
@@ -254,6 +254,8 @@ def loads(kind, body, stream, unwrap=None):
             obj = decode(obj, max_depth, unwrap)
         if kind == b"P":
             return obj
+        if kind != b"E":
+            raise MessageError("no objects are expected here")
         from .faults import load
 
         body = load(obj, stream)

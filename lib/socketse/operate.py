@@ -1,7 +1,6 @@
 """What a remote session needs less often than calls: the other requests, operators, refusals."""
 
 from . import message, port
-from .remote import is_function
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -11,8 +10,7 @@ _WIDE = 0x10000  # items or bits that a multiplication or a power may give
 
 async def accept(session):
     """Return True if the client of a session has proven that it knows a secret."""
-    from . import auth
-
+    auth: Any = __import__("socketse.auth", None, None, ("accept",))
     user = await auth.accept(session, session.server.secret, b"remote")
     if user is None:
         return False
@@ -43,16 +41,17 @@ def operate(session, verb, request):
     """Return the frame that answers a request other than RUN; raise what it raises."""
     server = session.server
     limit = session.max_message
-    name = request[2] if len(request) > 2 else None
+    name: Any = request[2] if len(request) > 2 else None
     args = request[3] if len(request) > 3 else ()
     if verb == "NEW":
         if session.se_objects[0] is not None:
             raise ValueError("NEW comes once in a session")
         kwargs = request[4] if len(request) > 4 else {}
-        obj = (server.user_class or Functions)(*args, **kwargs)
+        make: Any = server.user_class or Functions
+        obj: Any = make(*args, **kwargs)
         session.se_objects[0] = obj
         return _object(0, obj, type(obj).__name__, getattr(type(obj), "__module__", ""))
-    obj: Any = session.unwrap("o", request[1]) if len(request) > 1 else None
+    obj = session.unwrap("o", request[1]) if len(request) > 1 else None
     found: Any = None
     if verb == "DIR":
         found = tuple(_names(session, obj))
@@ -70,7 +69,7 @@ def operate(session, verb, request):
         if own:
             return _object(-2, own, "method", name)
         found = session.getattr(obj, name)
-        if is_function(found) and not isinstance(found, type):
+        if session.is_function(found) and not isinstance(found, type):
             own = name in getattr(obj, "__dict__", ())
             return _object(-2 if own else -1, found, "method", name)
     elif verb == "SET":
@@ -122,14 +121,17 @@ def _copy(session, obj, limit):
     elif kind not in (tuple, frozenset) and hasattr(obj, "__dict__"):
         found = {}
         for name in _names(session, obj):
-            if name in obj.__dict__ and not callable(obj.__dict__[name]):
-                found[name] = obj.__dict__[name]
+            value = obj.__dict__.get(name, len)
+            if not session.is_function(value) and not isinstance(value, session.internal):
+                found[name] = value
     else:
         if expose is not None and "__iter__" not in expose:
             raise AttributeError("'__iter__' is not for clients")
         found = list(obj)
     # Its own list or dict is to be read, those in it are to stay.
-    data = message.encode(found, message.max_depth, lambda x: None if x is found else session.wrap(x))
+    data = message.encode(
+        found, message.max_depth, lambda x: None if x is found else session.wrap(x)
+    )
     body = message._dumps(data).encode()
     if len(body) > limit:
         raise message.MessageError("a copy of %d bytes, more than max_message" % len(body))
@@ -209,9 +211,9 @@ def _binary(a, b, name, limit):
     if name == "__sub__":
         return a - b
     if name == "__mul__":
-        for x, y in ((a, b), (b, a)):
-            if isinstance(y, int) and hasattr(x, "__len__") and len(x) * y > limit:
-                raise MemoryError("a result of %d items, more than max_message" % (len(x) * y))
+        # On 32 bits MicroPython itself would crash: it multiplies the sizes without looking.
+        if _length(a, b) > limit or _length(b, a) > limit:
+            raise MemoryError("a result of more items than max_message")
         return a * b
     if name == "__truediv__":
         return a / b
@@ -235,6 +237,16 @@ def _binary(a, b, name, limit):
     if name == "__rshift__":
         return a >> b
     raise ValueError("unknown operator %r, or too large a result" % name)
+
+
+def _length(items, n):
+    # Return how many items there are in items * n.
+    if not isinstance(n, int):
+        return 0
+    try:
+        return len(items) * n
+    except TypeError:
+        return 0  # it has none
 
 
 def _bits(a):

@@ -6,8 +6,7 @@ done with a proxy is asked of the server, one request at a time.
 
 import socket
 
-from . import message
-from . import port as _port
+from . import message, port
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -18,9 +17,10 @@ _LONGEST_MS = 5000  # and at most so long
 # Python asks for these by their names, and so does a request. With __r: where a value is on the
 # left and the proxy on the right.
 _OPERATORS = (
-    "len str repr bool hash neg pos invert abs int float reversed setitem getitem delitem contains "
-    "eq ne lt le gt ge iadd add sub mul truediv floordiv mod pow and or xor lshift rshift "
-    "radd rsub rmul rtruediv rfloordiv rmod rpow rand ror rxor rlshift rrshift"
+    "len str repr bool hash neg pos invert abs int float reversed "
+    "setitem getitem delitem contains eq ne lt le gt ge iadd add sub mul truediv floordiv mod pow "
+    "and or xor lshift rshift radd rsub rmul rtruediv rfloordiv rmod rpow rand ror rxor "
+    "rlshift rrshift"
 )
 
 
@@ -41,7 +41,7 @@ class Session(message.Stream):
         self._client = client
         self._drops: Any = []  # ids that have no proxy any more
         self.methods: Any = {}  # (module, class, name) of what is known for a method
-        self._lock = _port._thread.allocate_lock() if _port._thread else None
+        self._lock = port._thread.allocate_lock() if port._thread else None
         found = socket.getaddrinfo(client.host, client.port)[0]
         sock: Any = socket.socket(found[0], socket.SOCK_STREAM)
         try:
@@ -55,9 +55,8 @@ class Session(message.Stream):
             self.peer = "%s:%d" % (client.host, client.port)
             self.exceptions = client.exceptions
             if client.secret is not None:
-                from .auth import login
-
-                login(self, self, client.secret, client.user, b"remote")
+                auth: Any = __import__("socketse.auth", None, None, ("login",))
+                auth.login(self, self, client.secret, client.user, b"remote")
         except BaseException:
             sock.close()
             raise
@@ -110,7 +109,7 @@ class Session(message.Stream):
             try:
                 self.write(data)
             except OSError as e:
-                if _port.timeout(e):
+                if port.timeout(e):
                     raise
                 # It may have said why it closes; else the end is found there again.
             data, body = message.receive(self)
@@ -119,7 +118,7 @@ class Session(message.Stream):
         except BaseException as e:
             self._lose()
             if isinstance(e, OSError):
-                late = _port.timeout(e)
+                late = port.timeout(e)
                 if late:
                     raise late
             elif not isinstance(e, (message.SocketClosed, message.MessageError)):
@@ -363,19 +362,19 @@ class Client:
         return found
 
     def _connect(self):
-        begin = _port.ticks_ms()
+        begin = port.ticks_ms()
         pause = _PAUSE_MS
         while True:
             try:
                 return Session(self)
             except OSError as e:
-                passed = _port.ticks_diff(_port.ticks_ms(), begin)
+                passed = port.ticks_diff(port.ticks_ms(), begin)
                 refused = e.args and e.args[0] in (1, 13)  # EPERM, EACCES: it will not do better
                 if not self.reconnect or refused:
                     raise
                 if self.timeout is not None and passed + pause > self.timeout * 1000:
                     raise ConnectionLost(104, "no connection: %s" % (e,))
-            _port.sleep_ms(pause)
+            port.sleep_ms(pause)
             pause = min(2 * pause, _LONGEST_MS)
 
 

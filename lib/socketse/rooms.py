@@ -22,9 +22,10 @@ def find(name):
         "multiplex:MultiplexingUnixStreamServer:hub/server/stream",
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
-        "mixed:: plain:: services::stream classics::services operate:: faults:RemoteError:message",
+        "mixed:: plain:: services::stream classics::services",
+        "operate:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
-        "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message",
+        "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
     )
     for some in rooms:
         for entry in some.split():

@@ -3,9 +3,8 @@
 import io
 
 import support
-from support import Client, free, raises, serving, thread, wait_until
-
 from socketse import AsyncStreamRequestHandler, MultiplexingTCPServer, message
+from support import Client, free, raises, serving, thread, wait_until
 
 VALUES = [
     None,
@@ -27,7 +26,7 @@ VALUES = [
     float("-inf"),
     "",
     "text",
-    "\u00e9\u20ac\U0001f600 \"\\\n\0!",
+    '\u00e9\u20ac\U0001f600 "\\\n\0!',
     b"",
     b"\x00\xff!",
     bytearray(b"ab\xff"),
@@ -40,7 +39,7 @@ VALUES = [
     {"a": {"b": (1,)}},
     {"!b": 1},
     {"!": 1, "x": 2},
-    {1: 2, (3, "4"): [5], None: None, True: 1.5},
+    {1: 2, (3, "4"): [5], None: None, False: 1.5},
     set(),
     {1, "x"},
     frozenset((1, b"x")),
@@ -277,7 +276,7 @@ def test_doubling_over_async_messages():
             message.send(stream, "still")
             assert message.recv(stream) == "stillstill"
             client.send(b"nonsense and more")
-            raises(Exception, message.recv, stream)  # noqa: B017  # RemoteError: it is none of Python's
+            raises(Exception, message.recv, stream)  # RemoteError: it is none of Python's
             raises(message.SocketClosed, message.recv, stream)
         assert len(server.told) == 1 and "no message begins with" in server.told[0]
 

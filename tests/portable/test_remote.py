@@ -12,11 +12,17 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rsplit("/", 1)[0])
 
 import support
-from support import MICROPYTHON, Client, free, raises, serving, thread, wait_until
-
-from socketse import AsyncStreamRequestHandler, ConnectionLost, MultiplexingTCPServer, message
+from socketse import (
+    AsyncStreamRequestHandler,
+    ConnectionLost,
+    MultiplexingTCPServer,
+    RemoteError,
+    RemoteServer,
+    connect,
+    message,
+)
 from socketse import Client as Remote
-from socketse import RemoteError, RemoteServer, connect
+from support import MICROPYTHON, Client, free, raises, serving, thread, wait_until
 
 
 class OwnError(Exception):
@@ -102,8 +108,10 @@ class Thing:
         sys.exit(3)
 
     def count(self, n):
-        for i in range(n):
-            yield i
+        number = 0
+        while number < n:
+            yield number
+            number += 1
 
     def nodes(self, n):
         return [Node(i) for i in range(n)]
@@ -142,7 +150,20 @@ def twice(x):
 
 # What any client finds at any server: each is given the server's address.
 
-VALUES = [None, True, 0, -(2**70), 1.5, 0.1 + 0.2, "", "h\u00e9", b"\0\xff", 1 - 2j, (), (1, ("x",))]
+VALUES = [
+    None,
+    True,
+    0,
+    -(2**70),
+    1.5,
+    0.1 + 0.2,
+    "",
+    "h\u00e9",
+    b"\0\xff",
+    1 - 2j,
+    (),
+    (1, ("x",)),
+]
 
 
 def check_values(address):
@@ -311,7 +332,7 @@ def check_many_objects(address):
         for _ in range(3):
             for node in nodes:
                 node.close()
-        for i in range(300):
+        for _ in range(300):
             with c.new() as node:
                 assert node.value == 1
 
@@ -377,7 +398,7 @@ class Watched(RemoteServer):
 
 def held(session):
     """Return how many objects a session has."""
-    from socketse.remote import _free
+    from socketse.session import _free
 
     return len([one for one in session.se_objects or () if one is not _free])
 
