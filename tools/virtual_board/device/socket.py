@@ -229,6 +229,8 @@ class socket(io.IOBase):
         if address is self._peer and self._packed:
             packed = self._packed
         else:
+            if _radio and address[0].count(".") != 3:
+                raise ValueError("invalid arguments")  # boards resolve nothing here
             packed = _pack(address)
         if _radio:
             packed = self._outward(packed)
