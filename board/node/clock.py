@@ -70,7 +70,7 @@ class Sync:
         try:
             self.sent_at = ticks_ms()
             self.board.ears.socket.sendto(question, self.asked)
-        except OSError as e:
+        except (OSError, ValueError, OverflowError) as e:  # ValueError: no address
             print("%s:%d cannot be asked: %s" % (self.asked + (e,)))
 
     def hear(self, data):
@@ -91,8 +91,10 @@ class Sync:
             at = _skip_name(data, at)
             kind, _, _, length = struct.unpack(">HHIH", data[at : at + 10])
             at += 10
-            if kind == 1 and length == 4:
+            if kind == 1 and length == 4 and at + 4 <= len(data):
                 host = ".".join([str(n) for n in data[at : at + 4]])
+                if host == self.board.address or not 0 < data[at] < 224:
+                    break  # nobody's, or our own: we would set the clock by itself
                 self.address = host, self.address[1]
                 self.numeric = True
                 self.tries = 0
@@ -113,8 +115,11 @@ class Sync:
         tick = ticks_ms()
         seconds, fraction = struct.unpack(">II", data[40:48])
         seconds -= _NTP_1970
-        if seconds < _2022:
+        if seconds < 0:
             seconds += 1 << 32  # from 2036 on they are counted anew
+        if not _2022 <= seconds < 0x7FFFFFFF:  # what all ports' gmtime() can tell
+            print("%s:%d answers nonsense: second %d" % (self.asked + (seconds,)))
+            return
         # The answer is half of the way old.
         ms = (fraction * 1000 >> 32) + ticks_diff(tick, self.sent_at) // 2
         self.second = seconds + ms // 1000 + 1
@@ -128,7 +133,7 @@ class Sync:
         first = not services.clock.is_set()
         if left > 0:
             sleep_ms(left)
-        t = gmtime(self.second - services.clock._epoch)
+        t = gmtime(self.second + max(0, -left) // 1000 - services.clock._epoch)
         machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
         self.done = True
         if first:
@@ -147,7 +152,7 @@ def split(text, port):
 def is_numeric(host):
     """Return True if host is an IPv4 address."""
     parts = host.split(".")
-    return len(parts) == 4 and all(part.isdigit() for part in parts)
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def _skip_name(data, at):

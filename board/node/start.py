@@ -28,18 +28,34 @@ def open_hub():
         network.hostname(settings["hostname"])
     except ValueError as e:
         print("hostname %r is not possible: %s" % (settings["hostname"], e))
+    if settings["country"]:
+        network.country(settings["country"])  # rp2: or channels 12 and 13 are not seen
     wlan = network.WLAN(network.STA_IF)
     wlan.active(True)  # esp32: before the first socket
     if hasattr(wlan, "PM_NONE"):
         wlan.config(pm=wlan.PM_NONE)  # else the radio sleeps, and each answer waits for it
     board = Board(settings, wlan)
     board.led = find_led(settings["led"])
+    check_allow(board)
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
     if sys.platform == "esp32" and settings["max_connections"] is None:
         board.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
     node.hub = board
+
+
+def check_allow(board):
+    """Serve nobody if it is not clear who may be served."""
+    if board.settings["allow"]:
+        from socketse.allow import match
+
+        try:
+            match("", board.settings["allow"])
+        except ValueError as e:
+            print("allow: %s; nobody is served" % e)
+            board.settings["allow"] = []
+            board.failed = True
 
 
 def open_services(board):
@@ -93,8 +109,10 @@ def open_app(board):
 def find_led(name):
     """Return the Pin of the LED, None if the board has none or nobody knows which."""
     try:
+        if sys.platform == "esp32" and name in range(6, 12):
+            raise ValueError("the flash is there")
         return Pin("LED" if name is None else name, Pin.OUT)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, OverflowError) as e:
         if name is not None:
             print("led: there is no pin %r (%s)" % (name, e))
         return None

@@ -68,8 +68,8 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
     _se_want = _READ  # what it waits for
     _se_done = False  # True: finish() was called
     _se_wake: "Any" = None  # when it is to be woken, in ticks
-    _se_buffer: "Any"  # read and not asked for yet; None: the end of the stream came
-    _se_out: "Any"  # written and not sent yet
+    _se_buffer: "Any" = b""  # read and not asked for yet; None: the end of the stream came
+    _se_out = b""  # written and not sent yet
     _se_since: "Any" = None  # when the last byte came, in ticks; None: no multiplexer has it yet
     _se_stats: dict  # where bytes are counted
 
@@ -78,7 +78,6 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
         self.client_address = client_address
         self.server = server
         self.rfile = self.wfile = self  # the handler is its own pair of files
-        self._se_buffer = self._se_out = b""  # here, because they are found sooner than in a class
         if self.max_line < _READ_SIZE:
             setattr(self, "readline", self._se_line)  # noqa: B010  # a line in one piece can be too long
         hub = getattr(server, "_se_hub", None)  # the server may be a stranger
