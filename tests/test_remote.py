@@ -26,6 +26,33 @@ def test_client_and_server_on_different_interpreters(names, kind, start):
     assert done.stdout.endswith("OK\n"), done.stdout + done.stderr + program.output
 
 
+UNCAUGHT = """
+import sys
+from socketse import connect
+
+def work(c):
+    c.fail(5)  # in the client
+
+if len(sys.argv) > 2:
+    sys.version_info = (3, 10)  # as if exceptions had no notes
+work(connect("127.0.0.1", int(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["notes", "hook"])
+def test_an_uncaught_exception_shows_the_servers_lines_below(target, start, tmp_path, old):
+    port = free_port()
+    start(target, PROGRAM, "server", "multiplexing", port).wait_for("serving")
+    path = tmp_path / "uncaught.py"
+    path.write_text(UNCAUGHT)
+    done = find_target("cpython").run(path, port, *["old"] * old)
+    assert done.returncode == 1
+    shown = done.stderr
+    places = [shown.index(text) for text in ("c.fail(5)", "ValueError: ", "At the server:")]
+    assert places == sorted(places), shown
+    assert "test_remote.py" in shown[places[-1] :] and "in fail" in shown[places[-1] :], shown
+
+
 # Escapes: each is one list of requests after NEW; the last one must be refused.
 
 ESCAPES = {

@@ -11,7 +11,10 @@ _WIDE = 0x10000  # items or bits that a multiplication or a power may give
 async def accept(session):
     """Return True if the client of a session has proven that it knows a secret."""
     auth: Any = __import__("socketse.auth", None, None, ("accept",))
-    user = await auth.accept(session, session.server.secret, b"remote")
+    source = session.server.secret
+    if isinstance(source, (str, bytes)):
+        source = session.server.secret = auth.Secret(source)
+    user = await auth.accept(session, source, b"remote")
     if user is None:
         return False
     if user is False:

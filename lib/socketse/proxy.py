@@ -69,6 +69,10 @@ class Session(message.Stream):
             if not data:
                 break
             line += data
+            if line == b"00000001V1":  # it says at once why it does not want us
+                self.se_met |= 2
+                data, line = message.receive(self)
+                message.loads(data[8:], line, self)
         return line
 
     def ask(self, verb, number=0, name=None, args=(), kwargs=None, timeout=None):
