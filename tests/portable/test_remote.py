@@ -733,6 +733,55 @@ def test_two_threads_share_a_session():
             wait_until(lambda: all(record["done"] for record in records))
 
 
+def has_auth():
+    """Skip the test if the room that proves secrets is not there."""
+    try:
+        __import__("socketse.auth")
+    except ImportError:
+        raise support.Skip("socketse.auth")
+
+
+def test_a_secret():
+    has_auth()
+    for kind in ("multiplexing", "threading"):
+        options = {"secret": "long and random"}
+        with support.quiet(), serving(server(kind, free(), **options)) as s:
+            with Remote(*s.server_address, secret="long and random").new(1) as c:
+                assert c.n == 1 and c.double("x") == "xx"
+            for secret in ("wrong", ""):
+                raises(Exception, Remote(*s.server_address, secret=secret).new)
+            error = raises(OSError, Remote(*s.server_address).new)
+            assert "secret" in str(error), error
+            with Remote(*s.server_address, secret=b"long and random").new(2) as c:
+                assert c.n == 2
+
+
+def test_a_secret_where_none_is_wanted():
+    has_auth()
+    with serving(server("multiplexing", free())) as s:
+        raises((RemoteError, OSError), Remote(*s.server_address, secret="x").new)
+
+
+def test_a_refused_address_is_told_also_with_a_secret():
+    has_auth()
+    options = {"secret": "x", "allow": ["10.0.0.1"]}
+    with serving(server("multiplexing", free(), **options)) as s:
+        error = raises(OSError, Remote(*s.server_address, secret="x").new)
+        assert "locked" in str(error), error
+
+
+def test_nothing_is_parsed_before_the_secret_is_proven():
+    has_auth()
+    seen = []
+    options = {"secret": "x", "on_request": lambda session, request: seen.append(request)}
+    with serving(server("multiplexing", free(), **options)) as s:
+        for data in (b"00000001V1" + frame(b'["NEW"]'), b"AUTH 1 x\n" + frame(b'["NEW"]'), b"\n"):
+            with Client(s.server_address) as client:
+                client.send(data + b"\n" * 5)
+                client._socket.recv(100)
+        assert seen == []
+
+
 def test_a_thousand_sessions():
     with serving(server("multiplexing", free())) as s:
         for i in range(100 * support.SCALE):
