@@ -28,6 +28,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 max_message = 2048 if port.platform else 1 << 20
 max_depth = 16  # of containers in each other: a board's thread has little stack
 
+platform = port.platform
 _HEAD = const(9)
 _EXACT = 1 << 53  # ints up to here are the same in every JSON
 # Bytes of a body that are asked for at once; a longer one gets its room before it comes.
@@ -233,25 +234,26 @@ def loads(kind, body, stream, unwrap=None):
     stream  for a frame of kind E: gets the traceback as server_stack, may have exceptions
     Raises what a frame of kind E tells, and MessageError for what is no message.
     """
-    if kind == b"B":
-        return bytes(body)
     try:
-        if kind == b"S":
-            return str(body, "utf-8")
-        if kind not in b"PEW":
-            raise MessageError("unknown kind of message: %r" % kind)
+        if kind != b"P":
+            if kind == b"B":
+                return bytes(body)
+            if kind == b"S":
+                return str(body, "utf-8")
+            if kind not in b"EW":
+                raise MessageError("unknown kind of message: %r" % kind)
         if len(body) > _SMALL:
             _check(body, getattr(stream, "max_message", max_message))
-        # To look for tags in what has none would take longer than to read it.
-        deep = b"{" in body or body.count(b"[") > max_depth
         obj = str(body, "utf-8")
-        if port.platform:
+        if platform:
             obj = body  # it is UTF-8, and needs no heap a second time
         obj = json.loads(obj)
         if kind == b"W" and unwrap:
             return unwrap("w", obj)
-        if deep and (type(obj) is list or type(obj) is dict):
-            obj = decode(obj, max_depth, unwrap)
+        # To look for tags in what has none would take longer than to read it.
+        if b"{" in body or body.count(b"[") > max_depth:
+            if type(obj) is list or type(obj) is dict:
+                obj = decode(obj, max_depth, unwrap)
         if kind == b"P":
             return obj
         if kind != b"E":
@@ -364,7 +366,23 @@ async def asend(stream, obj, wrap=None):
 
 
 async def arecv(stream, unwrap=None):
-    """recv() for a handler with async methods."""
+    """recv() for an AsyncStreamRequestHandler."""
+    # Most come whole, and alone: then this is quick.
+    data = await stream.read(_PIECE)
+    n = len(data) - _HEAD
+    if (
+        data[:_HEAD] == b"%08dP" % n
+        and n <= getattr(stream, "max_message", max_message)
+        and getattr(stream, "se_met", 0) & 2
+        and not getattr(stream, "log_level", 0)
+    ):
+        return loads(b"P", data[_HEAD:], stream, unwrap)
+    if data:  # else it was the end: None
+        stream._se_buffer = data + (stream._se_buffer or b"")
+    return await _arecv(stream, unwrap)
+
+
+async def _arecv(stream, unwrap):
     try:
         data = await stream.readexactly(_HEAD)
         n = head(data, stream)

@@ -80,7 +80,9 @@ class Session(AsyncStreamRequestHandler):
                 from .faults import log
 
                 log(self, "SEND", data, "TO", data[8:])
-            self.write(message._first(self, data))
+            if not self.se_met & 1:
+                data = message._first(self, data)
+            self.write(data)
             await self.drain()
             self.se_calls -= 1
             if self.se_calls < 0:
@@ -98,23 +100,25 @@ class Session(AsyncStreamRequestHandler):
         if verb == "BYE":
             return message.dumps(None, self.max_message), False
         try:
+            server = self.server
+            size = len(request)
             if self.se_objects[0] is None and verb != "NEW":
                 raise ValueError("the first request is NEW, not %r" % (verb,))
-            if len(request) > 5:
+            if size > 5:
                 self.drop(request[5])
-            if self.server.on_request:
-                self.server.on_request(self, request)
-            if verb == "RUN" and len(request) > 2:
+            if server.on_request:
+                server.on_request(self, request)
+            if verb == "RUN" and size > 2:
                 obj = self.unwrap("o", request[1])
                 name = request[2]
                 method: Any = None
-                if obj is self.se_objects[0]:
-                    method = self.server.functions.get(name)
+                if server.functions and obj is self.se_objects[0]:
+                    method = server.functions.get(name)
                 if method is None:
-                    method = self.getattr(obj, name)
+                    self.check(obj, name)
+                    method = getattr(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
-                size = len(request)
                 if size > 4:
                     found = method(*request[3], **request[4])
                 elif size > 3:

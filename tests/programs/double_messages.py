@@ -1,4 +1,4 @@
-"""Doubles whatever it gets, as messages: text, numbers, lists, and an exception for what cannot be.
+"""Doubles whatever it gets, as messages: and an exception for what cannot be.
 
 Run it on CPython or MicroPython:
 
