@@ -367,22 +367,6 @@ async def asend(stream, obj, wrap=None):
 
 async def arecv(stream, unwrap=None):
     """recv() for an AsyncStreamRequestHandler."""
-    # Most come whole, and alone: then this is quick.
-    data = await stream.read(_PIECE)
-    n = len(data) - _HEAD
-    if (
-        data[:_HEAD] == b"%08dP" % n
-        and n <= getattr(stream, "max_message", max_message)
-        and getattr(stream, "se_met", 0) & 2
-        and not getattr(stream, "log_level", 0)
-    ):
-        return loads(b"P", data[_HEAD:], stream, unwrap)
-    if data:  # else it was the end: None
-        stream._se_buffer = data + (stream._se_buffer or b"")
-    return await _arecv(stream, unwrap)
-
-
-async def _arecv(stream, unwrap):
     try:
         data = await stream.readexactly(_HEAD)
         n = head(data, stream)

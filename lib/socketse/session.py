@@ -9,6 +9,7 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 import sys
 
 from . import message, port
+from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -21,6 +22,7 @@ if not port.platform:
     _INTERNAL = port.internal
 # Of text and bytes: what gives more than it gets.
 _WIDE = "format format_map center ljust rjust zfill expandtabs"
+_PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
 
 
@@ -35,6 +37,7 @@ class Session(AsyncStreamRequestHandler):
     timeout: "float | None" = 600  # seconds that a client may be silent
     log_level = 0
     se_met = 0
+    se_quick = False  # True: the version is told, and nobody keeps a log
     server: "Any"
     is_function = staticmethod(is_function)
     internal = _INTERNAL
@@ -68,14 +71,21 @@ class Session(AsyncStreamRequestHandler):
 
             if not await accept(self):
                 return
-        more = True
-        while more:
+        while self.se_objects is not None:
             try:
-                request = await message.arecv(self, self.unwrap)
-                data, more = self.answer(request)
+                # Most requests come whole, and alone: then this is quick.
+                data = await self.read(_PIECE)
+                n = len(data) - 9
+                if data[:9] == b"%08dP" % n and self.se_quick and n <= self.max_message:
+                    data = self.answer(message.loads(b"P", data[9:], self, self.unwrap))
+                else:
+                    if data:
+                        self._se_buffer = data + (self._se_buffer or b"")
+                    data = self.answer(await message.arecv(self, self.unwrap))
+                    self.se_quick = not self.log_level
             except message.MessageError as e:
                 data = message.dumps(e, self.max_message)
-                more = False
+                self.se_objects = None
             if self.log_level:
                 from .faults import log
 
@@ -93,12 +103,13 @@ class Session(AsyncStreamRequestHandler):
                 self.se_tick = port.ticks_ms()
 
     def answer(self, request):
-        # Return the frame that answers a request, and whether others may follow.
+        # Return the frame that answers a request.
         if type(request) is not list or not request:
             raise message.MessageError("a request is a list")
         verb = request[0]
         if verb == "BYE":
-            return message.dumps(None, self.max_message), False
+            self.se_objects = None
+            return message.dumps(None, self.max_message)
         try:
             server = self.server
             size = len(request)
@@ -128,15 +139,15 @@ class Session(AsyncStreamRequestHandler):
             else:
                 from .operate import operate
 
-                return operate(self, verb, request), True
-            return message.dumps(found, self.max_message, self.wrap), True
+                return operate(self, verb, request)
+            return message.dumps(found, self.max_message, self.wrap)
         except Exception as e:
             found = e
         except SystemExit as e:  # of the class's; it is not to end the server
             found = e
         if isinstance(found, MemoryError):
             port.collect()
-        return message.dumps(found, self.max_message), True
+        return message.dumps(found, self.max_message)
 
     def getattr(self, obj, name):
         # Return an attribute, if clients may have it.
