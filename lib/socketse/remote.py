@@ -44,6 +44,7 @@ class RemoteMixIn:
     TypeError for an unknown option.
     """
 
+    user_class: "Any" = None
     expose: "Any" = None  # names that clients may use; None: all that begin with no underscore
     secret: "Any" = None  # what clients have to prove that they know, see auth.py
     on_request: "Any" = None  # called with session and request before each, to see or refuse it
@@ -67,12 +68,13 @@ class RemoteMixIn:
                     "anybody could use your objects at %r: say who may, with secret= or allow=; "
                     'allow=["*"] for all' % host
                 )
-        if self.user_class is None or user_class is not None:
+        if isinstance(self.secret, (str, bytes)):
+            auth: Any = __import__("socketse.auth", None, None, ("Secret",))
+            self.secret = auth.Secret(self.secret)
+        if user_class is not None:
             self.user_class = user_class
         self.functions: Any = {}
         TCPServer.__init__(self, server_address, Session)
-
-    user_class: "Any" = None
 
     def register(self, function, name=None):
         """Let clients call function by its name, or another one, beside the instance's methods.
