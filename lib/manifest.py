@@ -45,7 +45,20 @@ package(
 )
 
 if options.extras:
-    package("socketse", files=("classics.py", "services.py"), opt=3)
+    package(
+        "socketse",
+        files=(
+            "auth.py",
+            "classics.py",
+            "guard.py",
+            "login.py",
+            "passwords.py",
+            "scram.py",
+            "services.py",
+            "users.py",
+        ),
+        opt=3,
+    )
 
 if options.unix:
     package("socketse", files=("unixport.py",), opt=3)

@@ -25,8 +25,13 @@ def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
     order = "trouble rooms port host unixport limits allow options workers alone".split()
     order += "server handler udp unix stream table hub plain multiplexer mixed".split()
-    order += "threads multiplex services classics".split()
-    late = {("port", "host"), ("port", "unixport"), ("services", "classics")}  # their own parts
+    order += "threads multiplex services classics scram users guard login auth passwords".split()
+    late = {
+        ("port", "host"),
+        ("port", "unixport"),
+        ("services", "classics"),
+        ("auth", "login"),
+    }  # their own parts
     for room in order:
         for line in (ROOT / "lib/socketse" / (room + ".py")).read_text().splitlines():
             words = line.split("#")[0].split()

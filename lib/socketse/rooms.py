@@ -23,6 +23,8 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "mixed:: plain:: services::stream classics::services",
+        "scram:: guard:: users:Users: auth:AuthMixIn: login:AuthError:",
+        "passwords:PasswordHandler:stream",
     )
     for some in rooms:
         for entry in some.split():
