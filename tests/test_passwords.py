@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 import virtual_board
@@ -209,6 +210,35 @@ def test_program_whose_backend_is_a_command(start, tmp_path):
     assert "--help" not in port_of_log.read_text()
     server.interrupt()
     assert server.wait() == 0 and "Traceback" not in server.output
+
+
+def test_mix_in_before_a_handler_of_the_standard_library():
+    import socketserver
+
+    from socketse import AuthError, AuthMixIn, Secret, auth
+
+    class Handler(AuthMixIn, socketserver.StreamRequestHandler):
+        auth = Secret("secret")
+
+        def handle(self):
+            self.wfile.write(b"welcome\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            for secret in ("secret", "wrong"):
+                with socket.create_connection(server.server_address, 20) as connection:
+                    with connection.makefile("rwb") as file:
+                        if secret == "wrong":
+                            with pytest.raises(AuthError):
+                                auth.login(file, file, secret)
+                        else:
+                            auth.login(file, file, secret)
+                            assert file.readline() == b"welcome\n"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # tools/passwd.py.

@@ -173,12 +173,12 @@ def test_a_shared_secret(start, tmp_path, name):
 
     port = free_port()
     server, client = tmp_path / "server.py", tmp_path / "client.py"
-    server.write_text(block("auth.Secret").replace("7200", str(port)))
+    server.write_text(block("= Secret(").replace("7200", str(port)))
     text = block("auth.login").replace("7200", str(port)).replace(HEARD, "127.0.0.1")
     client.write_text(text)
     start(find_target(name), server)
     connect(port).close()
-    for target in (find_target("cpython"), find_target(name)):
+    for target in (find_target("cpython"), find_target("unix64")):
         assert target.run(client).stdout == "b'welcome\\n'\n"
         client.write_text(text.replace("random", "wrong"))
         assert "AuthError" in target.run(client).stderr

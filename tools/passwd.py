@@ -31,8 +31,7 @@ def main(argv=None):
         "--iterations",
         type=int,
         default=2000,
-        help="of the hash: half a millisecond each on a board, 2000 (%(default)s) for those; "
-        "100000 for a file that only hosts read",
+        help="of the hash: %(default)s, for a file that boards read; 100000 for hosts alone",
     )
     args = parser.parse_args(argv)
     try:

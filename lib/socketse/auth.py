@@ -115,7 +115,7 @@ def accept_now(h, source, purpose=b""):
     try:
         return finish(accept(h, source, purpose))
     except OSError as e:
-        h._se_count("timed_out" if port.timeout(e) else "errors")
+        guard.count(h, "timed_out" if port.timeout(e) else "errors")
         return None  # no traceback for what any stranger can do
 
 

@@ -137,9 +137,11 @@ def tell(key, ok):
             lock.release()
 
 
-def count(h):
-    """Count the client of the handler h as refused."""
-    h._se_count("refused")
+def count(h, name="refused"):
+    """Count the client of the handler h in its server's stats, if that has some."""
+    add = getattr(h.server, "_se_count", None)
+    if add:
+        add(name)
 
 
 @port.coro

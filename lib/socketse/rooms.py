@@ -23,7 +23,7 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "mixed:: plain:: services::stream classics::services",
-        "scram:: guard:: users:Users: auth:AuthMixIn: login:AuthError:",
+        "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
         "passwords:PasswordHandler:stream",
     )
     for some in rooms:

@@ -15,7 +15,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _TURN = const(0)  # as in stream.py
 _SLICE_MS = const(4)  # how long the others wait for a slice
-_LOOK = const(8)  # rounds between two looks at the clock: 0.2 to 0.5 ms each on boards
+_LOOK = const(8)  # rounds between two looks at the clock
 
 
 LINE = 256  # bytes of a line of auth.py's, more than any needs

@@ -27,7 +27,7 @@ class Users:
 
     path        of the file; if it is missing nobody is known, and set() makes it
     iterations  of the hash in new entries; None: 2,000 on boards, else 100,000.
-                About half a millisecond each on a board, whose file a host can write as well
+                A host can write a board's file: with as few as the board can stand
     Names have 1 to 64 bytes, no colon, no control character, and do not begin with #;
     passwords have 1 to 128 bytes. Both are str or UTF-8, taken as they are.
     Methods raise OSError if the file cannot be read or written, ValueError if it is damaged.

@@ -305,8 +305,8 @@ def test_what_a_false_server_may_ask_a_client_for():
 
 
 def test_silence_in_the_middle_of_a_line_ends_it():
-    auth.SECONDS = 0.2
-    for base, handler in KINDS:
+    auth.SECONDS = 0.15
+    for base, handler in (KINDS[1], KINDS[2], KINDS[3], KINDS[5]):
         with serving(base(free(), handler)) as server:
             for part in (b"AUT", b"AUTH 1 00"):
                 with Client(server.server_address) as c:
@@ -321,7 +321,7 @@ def test_silence_in_the_middle_of_a_line_ends_it():
                 assert c.rest()[:3] in (b"", b"NO ")
             with Client(server.server_address) as c:
                 login(c)
-                port.sleep_ms(300)  # from now on the handler's own timeout holds
+                port.sleep_ms(250)  # from now on the handler's own timeout holds
                 c.send(b"still here\n")
                 assert c.line() == b":still here\n"
 
