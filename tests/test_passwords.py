@@ -212,6 +212,52 @@ def test_program_whose_backend_is_a_command(start, tmp_path):
     assert server.wait() == 0 and "Traceback" not in server.output
 
 
+USERS_SERVER = """
+import sys
+from socketse import AuthMixIn, StreamRequestHandler, ThreadingTCPServer, Users
+
+class Handler(AuthMixIn, StreamRequestHandler):
+    auth = Users(sys.argv[2])
+    purpose = b"test"
+
+    def handle(self):
+        self.wfile.write(b"welcome, " + self.user.encode() + b"\\n")
+
+server = ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print("ready")
+server.serve_forever()
+"""
+USERS_CLIENT = """
+import socket, sys
+from socketse import auth
+
+s = socket.socket()
+s.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+f = s.makefile("rwb")
+try:
+    auth.login(f, f, sys.argv[3], sys.argv[2], b"test")
+    print(f.readline().decode().strip())
+except auth.AuthError as e:
+    print("refused:", e)
+"""
+
+
+def test_each_logs_in_at_the_other(target, start, tmp_path):
+    cpython = find_target("cpython")
+    server, client = tmp_path / "server.py", tmp_path / "client.py"
+    server.write_text(USERS_SERVER)
+    client.write_text(USERS_CLIENT)
+    path = tmp_path / "users"
+    Users(str(path), 1000).set("m\xfcller", "p\xe4ss wort")
+    for one, other in ((target, cpython), (cpython, target)):
+        port = free_port()
+        start(one, server, port, path).wait_for("ready")
+        done = other.run(client, port, "m\xfcller", "p\xe4ss wort")
+        assert done.stdout == "welcome, m\xfcller\n", done.stderr
+        done = other.run(client, port, "m\xfcller", "wrong")
+        assert done.stdout.startswith("refused: ") and "wrong user" in done.stdout
+
+
 def test_mix_in_before_a_handler_of_the_standard_library():
     import socketserver
 

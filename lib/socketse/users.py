@@ -153,19 +153,22 @@ class Users:
             if not port.platform:
                 held = port.hold(self.path)
             path = self.path + ".new"
-            with _create(path, self.path) as f:
-                done = self._copy(f, name, line, expected)
-                if done:
-                    f.flush()  # MicroPython's goes as far as the disk, or flash
-                    if not port.platform:
-                        port.fsync(f)
-            if done:
-                if port.platform:
-                    os.rename(path, self.path)
-                else:
-                    port.replace(path, self.path)
-            else:
-                os.remove(path)
+            f = _create(path, self.path)
+            whole = False
+            try:
+                with f:
+                    done = self._copy(f, name, line, expected)
+                    if done:
+                        f.flush()  # MicroPython's goes as far as the disk, or flash
+                        if not port.platform:
+                            port.fsync(f)
+                    whole = done
+                if whole:
+                    rename = os.rename if port.platform else port.replace
+                    rename(path, self.path)
+            finally:
+                if not whole:
+                    os.remove(path)  # there may be no room for it
             return done
         finally:
             if held is not None:

@@ -178,6 +178,27 @@ def test_a_change_that_lost_the_race_is_no_change():
         assert users.check_now("anna", "two")
 
 
+def test_what_a_crash_or_a_full_disk_leaves():
+    folder = Folder()
+    with folder as path:
+        users = Users(path, 7)
+        users.set("anna", "secret")
+        with open(path + ".new", "w") as f:
+            f.write("otto:x\n" * 1000)
+        users.set("anna", "new secret")
+        assert users.check_now("anna", "new secret") and users.names() == ["anna"]
+        before = text(path)
+
+        class Full(Users):
+            def _copy(self, f, name, line, expected):
+                f.write(line[:10])
+                raise OSError(28, "full")
+
+        assert raises(OSError, Full(path, 7).set, "anna", "x").errno == 28
+        assert text(path) == before
+        assert folder.there() == [path.split("/")[1]]
+
+
 def test_threads_lose_no_change():
     count = 6
     with Folder() as path:
