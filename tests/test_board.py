@@ -400,6 +400,8 @@ def test_the_clock_is_set_and_passed_on(make, kind):
         assert answer[0] >> 6 == 0 and answer[1] == 3 and answer[12:16] == b"\x7f\0\0\1"
         seconds, fraction = struct.unpack(">II", answer[40:48])
         assert abs(seconds + fraction / 2**32 - 2208988800 - now) < 1
+        dispersion = struct.unpack(">I", answer[8:12])[0] / 65536
+        assert dispersion < 0.1  # it knows when the second began
 
 
 @contextlib.contextmanager
