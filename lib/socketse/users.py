@@ -163,9 +163,10 @@ class Users:
                         if not port.platform:
                             port.fsync(f)
                     whole = done
-                if whole:
-                    rename = os.rename if port.platform else port.replace
-                    rename(path, self.path)
+                if whole and port.platform:
+                    os.rename(path, self.path)
+                elif whole:
+                    port.replace(path, self.path)
             finally:
                 if not whole:
                     os.remove(path)  # there may be no room for it
