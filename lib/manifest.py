@@ -48,14 +48,20 @@ if options.extras:
     package(
         "socketse",
         files=(
+            "auth.py",
             "classics.py",
             "faults.py",
+            "guard.py",
+            "login.py",
             "message.py",
             "operate.py",
+            "passwords.py",
             "proxy.py",
             "remote.py",
+            "scram.py",
             "services.py",
             "session.py",
+            "users.py",
         ),
         opt=3,
     )

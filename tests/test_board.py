@@ -337,8 +337,11 @@ def test_the_led_tells(make):
 
 
 @contextlib.contextmanager
-def name_and_time_server(seconds):
-    """A server of NTP and DNS that answers with this time, and 127.0.0.1; yields its port."""
+def answering(answers):
+    """A server of datagrams; yields its port and the list of the questions so far.
+
+    answers  answers(n, question) returns the datagrams that answer the n-th question
+    """
     stop = threading.Event()
     asked = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -346,26 +349,14 @@ def name_and_time_server(seconds):
         server.settimeout(0.1)
 
         def serve():
-            begun = time.monotonic()
             while not stop.is_set():
                 try:
                     data, client = server.recvfrom(600)
                 except TimeoutError:
                     continue
-                if len(data) == 48:
-                    asked.append("time")
-                    now = seconds + time.monotonic() - begun + 2208988800
-                    stamp = struct.pack(">II", int(now), int(now % 1 * 2**32))
-                    server.sendto(b"nonsense", client)
-                    head = b"\x24\x02\x06\xec" + bytes(20)
-                    server.sendto(head + bytes(24), client)  # somebody else's
-                    server.sendto(head + data[40:48] + stamp + stamp, client)
-                else:
-                    asked.append("name")
-                    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1"
-                    server.sendto(
-                        data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + data[12:] + answer, client
-                    )
+                for answer in answers(len(asked), data):
+                    server.sendto(answer, client)
+                asked.append(data)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -376,18 +367,40 @@ def name_and_time_server(seconds):
             thread.join()
 
 
+def dns(record):
+    head = b"\x81\x80\0\1\0\1\0\0\0\0"
+    return lambda data: data[:2] + head + data[12:] + record
+
+
+def ntp(seconds, first=0x24, stratum=2):
+    """Answer with this time, in seconds from 1900, to a question or to nobody's."""
+    stamp = struct.pack(">II", int(seconds) & 0xFFFFFFFF, int(seconds % 1 * 2**32))
+    head = bytes((first, stratum, 6, 0xEC)) + bytes(20)
+    return lambda data: head + data[40:48] + stamp + stamp
+
+
+LOOPBACK = dns(b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1")
+
+
 @pytest.mark.parametrize("kind", ["esp32", "pico_w"])  # 1970 and 2000 begin their years
 def test_the_clock_is_set_and_passed_on(make, kind):
     board = make(kind)
     board.served()
     then = 1893456000  # 2030
-    with name_and_time_server(then) as (port, asked):
-        begun = time.monotonic()
+    begun = time.monotonic()
+
+    def answers(n, data):
+        if len(data) != 48:
+            return [LOOPBACK(data)]
+        now = then + time.monotonic() - begun + 2208988800
+        return [b"nonsense", ntp(now)(bytes(48)), ntp(now)(data)]  # the second is somebody else's
+
+    with answering(answers) as (port, asked):
         address = {"ip": board.address, "mask": "255.0.0.0", "gateway": "127.0.0.1"}
         address["dns"] = "127.0.0.1:%d" % port
         board.configure(ntp="time.example:%d" % port, address=address)
         board.wait_for_console("the clock is set by time.example", since=board.at)
-        assert asked[:2] == ["name", "time"]
+        assert [len(data) == 48 for data in asked[:2]] == [False, True]
         told = board.connect(37).makefile("rb").read()
         now = then + time.monotonic() - begun
         assert abs(struct.unpack(">I", told)[0] - 2208988800 - now) <= 1.5
@@ -400,48 +413,8 @@ def test_the_clock_is_set_and_passed_on(make, kind):
         assert answer[0] >> 6 == 0 and answer[1] == 3 and answer[12:16] == b"\x7f\0\0\1"
         seconds, fraction = struct.unpack(">II", answer[40:48])
         assert abs(seconds + fraction / 2**32 - 2208988800 - now) < 1
-
-
-@contextlib.contextmanager
-def nonsense_server(answers):
-    """A server of DNS and NTP that answers each question with the next of these; yields its port.
-
-    answers  functions of a question
-    """
-    stop = threading.Event()
-    told = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0.1)
-
-        def serve():
-            while not stop.is_set():
-                try:
-                    data, client = server.recvfrom(600)
-                except TimeoutError:
-                    continue
-                answer = answers[len(told) % len(answers)](data)
-                told.append(answer)
-                server.sendto(answer, client)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield server.getsockname()[1], told
-        finally:
-            stop.set()
-            thread.join()
-
-
-def dns(record):
-    head = b"\x81\x80\0\1\0\1\0\0\0\0"
-    return lambda data: data[:2] + head + data[12:] + record
-
-
-def ntp(seconds, first=0x24, stratum=2):
-    stamp = struct.pack(">II", seconds, 0)
-    head = bytes((first, stratum, 6, 0xEC)) + bytes(20)
-    return lambda data: head + data[40:48] + stamp + stamp
+        dispersion = struct.unpack(">I", answer[8:12])[0] / 65536
+        assert dispersion < 0.1  # it knows when the second began
 
 
 @pytest.mark.parametrize(
@@ -462,14 +435,14 @@ def ntp(seconds, first=0x24, stratum=2):
 )
 def test_nonsense_from_the_network_does_no_harm(esp32, host, answers):
     esp32.served()
-    with nonsense_server(answers) as (port, told):
+    with answering(lambda n, data: [answers[n % 3](data)]) as (port, asked):
         dns_server = "127.0.0.1:%d" % port
         address = {"ip": esp32.address, "mask": "255.0.0.0", "gateway": "127.0.0.1"}
         address["dns"] = dns_server
         ntp_host = host if host == "time.example" else dns_server
         esp32.configure(ntp=ntp_host, address=address)
         esp32.wait_for_console("the clock is not set", since=esp32.at)
-        assert len(told) >= 3
+        assert len(asked) >= 3
         assert esp32.ask() == b"hello\n"
         assert esp32.connect(37).makefile("rb").read() == b""
         lines = esp32.console[esp32.at :]

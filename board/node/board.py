@@ -12,8 +12,6 @@ from micropython import const
 from . import forget, once
 
 _LOOK_MS = const(200)
-_SYNC_MS = const(3600000)
-_RETRY_MS = const(60000)
 _WELL_MS = const(60000)  # after that, what crashed before has nothing to do with it
 
 
@@ -22,11 +20,13 @@ class Board(Multiplexer):
 
     led      the Pin of the status LED, None without one; it is left alone while all is well
     address  of the board while it is in a network, else None
+    found    True if it answers who looks for boards
     failed   True if something of the configuration or of app.py does not work
     """
 
     led = feed = address = ears = answer = joining = sync = None
-    failed = False
+    retry = 0  # node.clock's
+    failed = found = False
 
     def __init__(self, settings, wlan):
         Multiplexer.__init__(self, settings["max_connections"], settings["when_full"])
@@ -40,7 +40,6 @@ class Board(Multiplexer):
         self.address = ""  # tell anew
         self.joining = self.sync = None
         self.due = self.sync_at = ticks_ms()
-        self.retry = _RETRY_MS
         self.serve_forever(_LOOK_MS / 1000)
 
     def service_actions(self):
@@ -82,7 +81,15 @@ class Board(Multiplexer):
             if self.failed:
                 light = now >> 10 & 1
             if self.ears and self.settings["ntp"] and ticks_diff(self.sync_at, now) <= 0:
-                self.synchronize(now)
+                if self.sync is None:
+                    from .clock import Sync
+
+                    self.sync = Sync(self)
+                wait = self.sync.step(now)
+                self.sync_at = ticks_add(ticks_ms(), wait)
+                if wait < _LOOK_MS:
+                    self.due = self.sync_at
+                    self._se_hub.schedule(wait)  # the next round is not to sleep longer
         elif self.settings["networks"]:
             if self.joining is None:
                 from .join import Joining
@@ -95,26 +102,6 @@ class Board(Multiplexer):
         if self.well_at is not None and ticks_diff(self.well_at, now) <= 0:
             self.well_at = None
             once("crash", "forget")
-
-    def synchronize(self, now):
-        """Set the clock, in steps."""
-        if self.sync is None:
-            from .clock import Sync
-
-            self.sync = Sync(self)
-        wait = self.sync.step(now)
-        if wait is None:
-            wait = self.retry
-            self.retry = min(2 * wait, _SYNC_MS)
-            if self.sync.done:
-                wait = _SYNC_MS
-                self.retry = _RETRY_MS
-            self.sync = None
-            forget("node.clock")
-        self.sync_at = ticks_add(ticks_ms(), wait)
-        if wait < _LOOK_MS:
-            self.due = self.sync_at
-            self._se_hub.schedule(wait)  # the next round is not to sleep longer
 
 
 class EarsServer(UDPServer):

@@ -11,8 +11,12 @@ import machine
 from micropython import const
 from socketse import services
 
+import node
+
 _PATIENCE_MS = const(2000)
 _TRIES = const(3)
+_SYNC_MS = const(3600000)  # until it is set again
+_RETRY_MS = const(60000)  # after a failure, and twice as long after each further one
 _NTP_1970 = const(2208988800)
 _2022 = const(1640995200)
 
@@ -20,11 +24,9 @@ _2022 = const(1640995200)
 class Sync:
     """Sets the clock once.
 
-    done   True once it is set
     asked  (host, port) of the server whose answer is awaited, else None
     """
 
-    done = False
     asked = None
 
     def __init__(self, board):
@@ -38,22 +40,29 @@ class Sync:
         self.numeric = is_numeric(self.address[0])
 
     def step(self, now):
-        """Go on; return the milliseconds until it is to be called again, None if it has ended."""
+        """Go on, and return the milliseconds until it, or another one, is to be called again."""
         if self.second is not None:
             left = ticks_diff(self.until, ticks_ms())
             if left > 15:
                 return left - 10
             self._set(left)
-            return None
+            return self._end(0, _SYNC_MS)
         if self.until is not None and ticks_diff(self.until, now) > 0:
             return 200
         if self.tries == _TRIES:
             who = "%s:%d" % self.asked if self.asked else self.address[0]
             print("the clock is not set: no answer from %s" % who)
-            return None
+            retry = min(2 * self.board.retry or _RETRY_MS, _SYNC_MS)
+            return self._end(retry, retry)
         self.tries += 1
         self._ask()
         return 200
+
+    def _end(self, retry, wait):
+        self.board.retry = retry
+        self.board.sync = None
+        node.forget(__name__)
+        return wait
 
     def _ask(self):
         self.until = ticks_add(ticks_ms(), _PATIENCE_MS)
@@ -135,7 +144,7 @@ class Sync:
             sleep_ms(left)
         t = gmtime(self.second + max(0, -left) // 1000 - services.clock._epoch)
         machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
-        self.done = True
+        services.clock.begins()
         if first:
             print(
                 "the clock is set by %s: %d-%02d-%02d %02d:%02d:%02d UTC"

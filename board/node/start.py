@@ -19,6 +19,7 @@ _DISCOVERY = const(20007)
 _DATAGRAM = const(512)
 # esp32: 10 sockets in all. The newcomer who makes another go needs one of them.
 _SOCKETS = const(10)
+_LATER = "hostname networks address ntp watchdog"
 
 
 def open_hub():
@@ -40,6 +41,8 @@ def open_hub():
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
+    # What is still needed.
+    board.settings = {name: settings[name] for name in _LATER.split()}
     if sys.platform == "esp32" and settings["max_connections"] is None:
         board.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
     node.hub = board
@@ -61,7 +64,9 @@ def check_allow(board):
 def open_services(board):
     """Open what the configuration names."""
     wanted = dict(board.settings["services"])
-    open_ears(board, wanted.pop("discovery/udp", None) or _DISCOVERY)
+    port = wanted.pop("discovery/udp", None)
+    open_ears(board, port or _DISCOVERY)
+    board.found = bool(port and board.ears)
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]

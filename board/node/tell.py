@@ -28,7 +28,7 @@ def tell(board, address):
         services[name] = server.server_address[1]
     listed = ", ".join(["%s %d" % item for item in sorted(services.items())])
     print("serving at %s: %s" % (address, listed))
-    if not board.ears or "discovery/udp" not in settings["services"]:
+    if not board.found:
         return None
     join_group(board)
     card = {"name": settings["hostname"], "address": address, "version": __version__}

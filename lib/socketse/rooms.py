@@ -26,6 +26,8 @@ def find(name):
         "operate:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
+        "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
+        "passwords:PasswordHandler:stream",
     )
     for some in rooms:
         for entry in some.split():
