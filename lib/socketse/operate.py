@@ -10,7 +10,8 @@ _WIDE = 0x10000  # items or bits that a multiplication or a power may give
 
 async def accept(session):
     """Return True if the client of a session has proven that it knows a secret."""
-    auth: Any = __import__("socketse.auth", None, None, ("accept",))
+    from . import auth
+
     user = await auth.accept(session, session.server.secret, b"remote")
     if user is None:
         return False

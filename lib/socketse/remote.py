@@ -69,8 +69,9 @@ class RemoteMixIn:
                     'allow=["*"] for all' % host
                 )
         if isinstance(self.secret, (str, bytes)):
-            auth: Any = __import__("socketse.auth", None, None, ("Secret",))
-            self.secret = auth.Secret(self.secret)
+            from .auth import Secret
+
+            self.secret = Secret(self.secret)
         if user_class is not None:
             self.user_class = user_class
         self.functions: Any = {}
@@ -111,6 +112,8 @@ def __getattr__(name):
             # Now, and not in several threads at once: they would see them half made.
             from . import faults, operate  # noqa: F401
 
+            if self.secret is not None:
+                from . import auth  # noqa: F401
             ThreadingTCPServer._se_prepare(self)
 
     globals()[name] = ThreadingRemoteServer

@@ -793,16 +793,7 @@ def test_an_unusual_class():
             raises(Exception, connect, s.server_address[0], s.server_address[1], 1, 2, 3, 4)
 
 
-def has_auth():
-    """Skip the test if the room that proves secrets is not there."""
-    try:
-        __import__("socketse.auth")
-    except ImportError:
-        raise support.Skip("socketse.auth")
-
-
 def test_a_secret():
-    has_auth()
     for kind in ("multiplexing", "threading"):
         options = {"secret": "long and random"}
         with support.quiet(), serving(server(kind, free(), **options)) as s:
@@ -816,14 +807,33 @@ def test_a_secret():
                 assert c.n == 2
 
 
+def test_secrets_of_users():
+    import os
+
+    from socketse import AuthError, Users
+
+    path = "users-%d" % free()[1]
+    try:
+        users = Users(path, iterations=1000)
+        users.set("anna", "her secret")
+        seen = []
+        options = {"secret": users, "on_request": lambda session, _: seen.append(session.user)}
+        with support.quiet(), serving(server("multiplexing", free(), **options)) as s:
+            with Remote(*s.server_address, user="anna", secret="her secret").new(1) as c:
+                assert c.n == 1
+            for user in ("otto", ""):
+                raises(AuthError, Remote(*s.server_address, user=user, secret="her secret").new)
+        assert seen == ["anna"] * 2 + ["anna"] * (len(seen) - 2)
+    finally:
+        os.remove(path)
+
+
 def test_a_secret_where_none_is_wanted():
-    has_auth()
     with serving(server("multiplexing", free())) as s:
         raises((RemoteError, OSError), Remote(*s.server_address, secret="x").new)
 
 
 def test_a_refused_address_is_told_also_with_a_secret():
-    has_auth()
     options = {"secret": "x", "allow": ["10.0.0.1"]}
     with serving(server("multiplexing", free(), **options)) as s:
         error = raises(OSError, Remote(*s.server_address, secret="x").new)
@@ -831,7 +841,6 @@ def test_a_refused_address_is_told_also_with_a_secret():
 
 
 def test_nothing_is_parsed_before_the_secret_is_proven():
-    has_auth()
     seen = []
     options = {"secret": "x", "on_request": lambda session, request: seen.append(request)}
     with serving(server("multiplexing", free(), **options)) as s:
