@@ -793,18 +793,23 @@ def test_an_unusual_class():
             raises(Exception, connect, s.server_address[0], s.server_address[1], 1, 2, 3, 4)
 
 
+def secret(kind):
+    with support.quiet(), serving(server(kind, free(), secret="long and random")) as s:
+        with Remote(*s.server_address, secret="long and random").new(1) as c:
+            assert c.n == 1 and c.double("x") == "xx"
+        raises(OSError, Remote(*s.server_address, secret="wrong").new)
+        error = raises(OSError, Remote(*s.server_address).new)
+        assert "secret" in str(error), error
+        with Remote(*s.server_address, secret=b"long and random").new(2) as c:
+            assert c.n == 2
+
+
 def test_a_secret():
-    for kind in ("multiplexing", "threading"):
-        options = {"secret": "long and random"}
-        with support.quiet(), serving(server(kind, free(), **options)) as s:
-            with Remote(*s.server_address, secret="long and random").new(1) as c:
-                assert c.n == 1 and c.double("x") == "xx"
-            for secret in ("wrong", ""):
-                raises(Exception, Remote(*s.server_address, secret=secret).new)
-            error = raises(OSError, Remote(*s.server_address).new)
-            assert "secret" in str(error), error
-            with Remote(*s.server_address, secret=b"long and random").new(2) as c:
-                assert c.n == 2
+    secret("multiplexing")
+
+
+def test_a_secret_and_threads():
+    secret("threading")
 
 
 def test_secrets_of_users():
