@@ -16,6 +16,7 @@ is sent.
 
 import json
 from binascii import a2b_base64, b2a_base64
+from errno import ETIMEDOUT
 from struct import pack, unpack
 
 from . import port
@@ -415,9 +416,13 @@ class Stream:
         self._recv: Any = socket.recv if hasattr(socket, "recv") else socket.read
 
     def _write(self, data):
+        # For MicroPython's unix port, and for TLS there.
         data = memoryview(data)
         while len(data):
-            data = data[self.socket.write(data) :]
+            n = self.socket.write(data)
+            if not n:
+                raise OSError(ETIMEDOUT, "the peer takes nothing")
+            data = data[n:]
 
     def readexactly(self, n):
         """Return n bytes. Raises EOFError if the stream ends before, and OSError."""

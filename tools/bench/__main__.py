@@ -21,6 +21,9 @@ requests, connections, together
     all they have: so no server gains by being slow and finding more to do at once, and what it
     takes to wake another core, which varies by more than what is compared, is in no figure. Over
     two cores the ratios are nearer to 1. An HTTP request to microdot is there for scale.
+calls
+    The same for a call of a small method of a remote object, on 8 connections, beside lines of as
+    many bytes that are echoed.
 rates
     Requests per second by the clock, each connection's next one as soon as the last is answered.
     The clients are one process of CPython on another core, which is what limits the faster
@@ -64,6 +67,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 PARTS = {
     "requests": (cpu.requests, 4),
     "connections": (cpu.connections, 7),
+    "calls": (cpu.calls, 2),
     "together": (cpu.together, 6),
     "rates": (cpu.rates, 15),
     "idle": (heap.idle, 4),

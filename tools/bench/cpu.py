@@ -10,9 +10,11 @@ import load
 POLL = "poll_loop"
 ASYNCIO = "asyncio_streams"
 OURS = "multiplexing"
+REMOTE = "remote"
 
 REQUESTS = 2048  # in a round
 VISITS = 320
+CALLS = 1024
 ROUNDS = 21
 # Connections, and the heap for them: 64 kB do not hold a hundred with any server but the loop.
 RATES = ((1, launch.HEAP), (8, launch.HEAP), (32, launch.HEAP), (100, "128k"))
@@ -80,8 +82,11 @@ def _rounds(servers, work, count, tell):
     return costs, failed
 
 
-def _table(names, costs, failed):
-    """Return {name: {"us": microseconds, "to_poll": ratio, "to_asyncio": ratio}}."""
+def _table(names, costs, failed, **compared):
+    """Return {name: {"us": microseconds, "to_poll": ratio, "to_asyncio": ratio}}.
+
+    compared  the ratios' keys with the server to which they are, other than these two
+    """
     found = {}
     for name in names:
         if name in failed:
@@ -89,7 +94,7 @@ def _table(names, costs, failed):
             continue
         each = costs[name]
         found[name] = {"us": statistics.median(each) / 1000}
-        for key, other in (("to_poll", POLL), ("to_asyncio", ASYNCIO)):
+        for key, other in (compared or {"to_poll": POLL, "to_asyncio": ASYNCIO}).items():
             if other in costs:
                 ratios = [a / b for a, b in zip(each, costs[other])]
                 found[name][key] = statistics.median(ratios)
@@ -124,6 +129,25 @@ def requests(tell, check=False):
             servers, lambda name: crowds[name].run(REQUESTS), REQUESTS, lambda: tell("requests")
         )
     return _table(names, costs, {**failed, **more})
+
+
+def calls(tell, check=False):
+    """Measure the server's CPU per call of a remote method, and per echo of as many bytes."""
+    echo = b"x" * (len(load.CALL) - 1) + b"\n"
+    with contextlib.ExitStack() as stack:
+        cores = stack.enter_context(Cores())
+        servers, failed = _start((OURS, REMOTE), stack, cores)
+        crowds = {}
+        for name in list(servers):
+            says = (load.CALL, load.CALLED, load.NEW) if name == REMOTE else (echo,)
+            try:
+                crowds[name] = stack.enter_context(load.Crowd(servers[name].port, 8, *says))
+            except OSError as e:
+                failed[name] = str(servers.pop(name).failed(e))
+        costs, more = _rounds(
+            servers, lambda name: crowds[name].run(CALLS), CALLS, lambda: tell("calls")
+        )
+    return _table((OURS, REMOTE), costs, {**failed, **more}, to_echo=OURS)
 
 
 def _visits(tell, names, at_once):

@@ -7,6 +7,10 @@ import time
 
 LINE = b"a line of thirty-one characters\n"
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# A call of a small method, see socketse's remote.py, what it gives, and how a session begins.
+CALL = b'00000026P["RUN",0,"double",["abc"]]'
+CALLED = b"00000006Sabcabc"
+NEW = b'00000001V100000007P["NEW"]'
 SECONDS = 10  # a server that says nothing for so long has failed
 
 _sources = itertools.count(250)
@@ -46,17 +50,30 @@ def heap(connection):
 class Crowd:
     """Connections that stay, each with one line under way at a time; use it in a `with`."""
 
-    def __init__(self, port, size):
+    def __init__(self, port, size, line=LINE, answer=None, hello=b""):
+        # answer: what comes for line, None: the same. hello: sent first; its answer ends with "]".
         self._connections = []
+        self._line = line
+        self._answer = answer or line
         self._poller = select.epoll()
         try:
             for _ in range(size):
                 self._connections.append(connect(port))
                 self._poller.register(self._connections[-1].fileno(), select.EPOLLIN)
+                self._begin(self._connections[-1], hello)
             self.run(size)
         except BaseException:
             self.close()
             raise
+
+    def _begin(self, connection, hello):
+        connection.sendall(hello)
+        answer = b""
+        while hello and answer[-1:] != b"]":
+            chunk = connection.recv(256)
+            if not chunk:
+                raise ConnectionError("the server closed the connection")
+            answer += chunk
 
     def run(self, requests):
         """Have that many requests answered, one of each connection at a time.
@@ -66,9 +83,9 @@ class Crowd:
         """
         for _ in range(requests // len(self._connections)):
             for connection in self._connections:
-                connection.send(LINE)
+                connection.send(self._line)
             for connection in self._connections:
-                if connection.recv(256) != LINE:
+                if connection.recv(256) != self._answer:
                     raise ConnectionError("a wrong answer, or none")
 
     def race(self, seconds):

@@ -7,6 +7,7 @@ from rich.table import Table
 NAMES = {
     "poll_loop": "bare poll loop",
     "multiplexing": "socketse, async handler",
+    "remote": "socketse, RemoteServer",
     "plain": "socketse, TCPServer",
     "threads": "socketse, ThreadingTCPServer",
     "asyncio_streams": "asyncio",
@@ -53,6 +54,9 @@ def tables(results):
         if key in results:
             table = _table(title, "server", "µs", "x poll loop", "x asyncio")
             yield _rows(table, results[key], us=".1f", to_poll=".2f", to_asyncio=".2f")
+    if "calls" in results:
+        table = _table("Server CPU per remote call, on 8 connections", "server", "µs", "x echo")
+        yield _rows(table, results["calls"], us=".1f", to_echo=".2f")
     if "rates" in results:
         sizes = {"1": ",", "8": ",", "32": ",", "100": ","}
         table = _table("Requests per second, by connections", "server", *sizes)

@@ -7,6 +7,7 @@ TARGETS = (
     ("CPU per request, to the poll loop", "requests multiplexing to_poll", 1.30, "x"),
     ("CPU per request, to asyncio", "requests multiplexing to_asyncio", 0.25, "x"),
     ("CPU per connection, to the poll loop", "connections multiplexing to_poll", 1.35, "x"),
+    ("CPU per remote call, to an echo", "calls remote to_echo", 2.5, "x"),
     ("idle connection, i386", "idle i386 multiplexing silent", 330, "bytes"),
     ("idle connection, armhf", "idle armhf multiplexing silent", 300, "bytes"),
     ("garbage per request", "garbage multiplexing request", 128, "bytes"),
