@@ -9,7 +9,9 @@ import pytest
 from conftest import LIB, ROOT, scale
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
+set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 REPLAY = ROOT / "tests" / "remote" / "replay.py"
 FRAMES = 10000
 LIMIT = 2048  # max_message of the replay: MicroPython's default
@@ -154,7 +156,7 @@ def test_frames_are_values_or_errors():
 def test_the_same_frames_on_micropython(micropython, seed, tmp_path):
     """In a heap in which max_message and 4 kB are left, besides what the codec itself takes."""
     path = tmp_path / "frames"
-    n = FRAMES * scale()
+    n = FRAMES * scale() // (5 if micropython.name == "armhf" else 1)  # it is emulated
     with path.open("wb") as f:
         for data in frames(seed, n):
             f.write(b"%06d" % len(data) + data)

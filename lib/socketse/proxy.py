@@ -172,7 +172,7 @@ class Session(message.Stream):
         if tag != "w":
             raise message.MessageError("an object of the client's comes back")
         number, text, kind, module = x
-        if type(number) is not int or type(kind) is not str:
+        if type(number) is not int or type(kind) is not str or type(module) is not str:
             raise message.MessageError("no object: %r" % (x,))
         return Proxy(self, number, text, kind, module)
 
