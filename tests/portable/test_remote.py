@@ -856,7 +856,7 @@ def test_nothing_is_parsed_before_the_secret_is_proven():
         assert seen == []
 
 
-def test_a_thousand_sessions():
+def test_sessions_come_and_go():
     with serving(server("multiplexing", free())) as s:
         for i in range(100 * support.SCALE):
             with connect(*s.server_address, i) as c:
