@@ -526,19 +526,26 @@ def test_without_reconnect_nothing_is_tried_again():
 def test_a_call_with_a_timeout():
     import time
 
+    released = []
+
     class Slow:
-        def sleep(self, seconds):
-            time.sleep(seconds)
-            return seconds
+        def get(self):
+            return 1
+
+        def wait(self):
+            while not released:
+                time.sleep(0.01)
 
     with serving(RemoteServer(free(), Slow)) as s:
         c = connect(*s.server_address)
-        timed = c._timed(0.2)
-        assert timed.sleep(0) == 0
-        error = raises(OSError, timed.sleep, 1)
+        wait, get = c.wait, c._timed(20).get
+        assert get() == 1
+        error = raises(OSError, c._timed(0.2)._call, "wait")
+        released.append(True)
         assert not isinstance(error, ConnectionLost)
-        raises(ConnectionLost, timed.sleep, 0)
-        raises(ConnectionLost, c.sleep, 0)
+        raises(ConnectionLost, get)
+        raises(ConnectionLost, wait)
+        raises(ConnectionLost, lambda: c.get)
 
 
 def test_a_refused_address_is_told():
