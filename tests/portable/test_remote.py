@@ -545,7 +545,7 @@ def test_a_call_with_a_timeout():
         assert not isinstance(error, ConnectionLost)
         raises(ConnectionLost, get)
         raises(ConnectionLost, wait)
-        raises(ConnectionLost, lambda: c.get)
+        raises(ConnectionLost, lambda: c.other)
 
 
 def test_a_refused_address_is_told():
