@@ -45,7 +45,24 @@ package(
 )
 
 if options.extras:
-    package("socketse", files=("classics.py", "services.py"), opt=3)
+    package(
+        "socketse",
+        files=(
+            "classics.py",
+            "http.py",
+            "httpauth.py",
+            "httpbody.py",
+            "httpdate.py",
+            "httperror.py",
+            "httpfiles.py",
+            "httplist.py",
+            "services.py",
+            "xmlrpc.py",
+            "xmlsystem.py",
+            "xmlvalues.py",
+        ),
+        opt=3,
+    )
 
 if options.unix:
     package("socketse", files=("unixport.py",), opt=3)

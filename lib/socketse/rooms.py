@@ -23,6 +23,8 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "mixed:: plain:: services::stream classics::services",
+        "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
+        "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
     )
     for some in rooms:
         for entry in some.split():
