@@ -66,20 +66,21 @@ def fail(h, exc):
     if h._se_file is not None:
         h._se_file.close()
         h._se_file = None
-    if h._se_code is None:
-        status = getattr(exc, "status", 500)
-        if status == 500 and port.timeout(exc):
-            status = 408
-        elif status == 500 and (
-            isinstance(exc, EOFError) or isinstance(exc, OSError) and exc.errno in errorcode
-        ):
-            return  # the client is gone
-        try:
-            h.send_error(status)
-        except (OSError, MemoryError):
-            h._se_head = None
-    elif h._se_head and h._se_framed is not None:
-        h._se_head = None  # what was to come will not
+    head = h._se_head
+    h._se_head = None
+    if not head and h._se_code is not None:
+        return  # too late
+    status = getattr(exc, "status", 500)
+    if status == 500 and port.timeout(exc):
+        status = 408
+    elif status == 500 and (
+        isinstance(exc, EOFError) or isinstance(exc, OSError) and exc.errno in errorcode
+    ):
+        return  # the client is gone
+    try:
+        h.send_error(status)
+    except (OSError, MemoryError):
+        h._se_head = None
 
 
 def _allowed(h):
