@@ -204,18 +204,18 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             return 414
         if len(head) > self.max_head:
             return 431
-        line = head[:at].rstrip()
-        self.requestline = line = _ascii(line)
+        self.requestline = line = _ascii(head[:at].rstrip())
         words = line.split()
         if len(words) != 3:
             return 400
         self.command, path, version = words
-        if version[:5] != "HTTP/" or version[6:7] != "." or not version[5:6].isdigit():
-            return 400
-        if not version[7:].isdigit():
-            return 400
-        if version[5] != "1":
-            return 505
+        if version != "HTTP/1.1":
+            if version[:5] != "HTTP/" or version[6:7] != ".":
+                return 400
+            if not version[5].isdigit() or not version[7:].isdigit():
+                return 400
+            if version[5] != "1":
+                return 505
         self.request_version = version
         if path[:2] == "//":  # a browser that is sent there would look for a host
             path = "/" + path.lstrip("/")
@@ -356,10 +356,11 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         """Begin an answer: status line, Server, Date; log it."""
         self.log_request(code)
         self.send_response_only(code, message)
-        self.send_header("Server", self.version_string())
+        head = self._se_head
+        head.append("Server: %s\r\n" % self.version_string())
         date = self.date_time_string()
         if date:
-            self.send_header("Date", date)
+            head.append("Date: %s\r\n" % date)
 
     def send_response_only(self, code, message=None):
         """Begin an answer with its status line; None: the message that belongs to the code."""
@@ -375,15 +376,14 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         self._se_head = ["%s %d %s\r\n" % (self.protocol_version, code, message)]
 
     def send_header(self, keyword, value):
-        """Add a field to the head. Raises ValueError if it has a line's end in it."""
-        line = "%s: %s\r\n" % (keyword, value)
-        if line.find("\n") != len(line) - 1 or line.find("\r") != len(line) - 2:
-            raise ValueError("send_header: a line's end in %r" % line)
-        self._se_head.append(line)
-        keyword = keyword.lower()
-        if keyword == "content-length" or keyword == "transfer-encoding":
-            self._se_framed = True
-        elif keyword == "connection":
+        """Add a field to the head."""
+        self._se_head.append("%s: %s\r\n" % (keyword, value))
+        n = len(keyword)
+        if n == 14 or n == 17:
+            keyword = keyword.lower()
+            if keyword == "content-length" or keyword == "transfer-encoding":
+                self._se_framed = True
+        elif n == 10 and keyword.lower() == "connection":
             value = value.lower()
             if value == "close":
                 self.close_connection = True
@@ -391,20 +391,26 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
                 self.close_connection = False
 
     def end_headers(self):
-        """End the head, which is sent with what is written first, or at the end of do_X."""
+        """End the head, which is sent with what is written first, or at the end of do_X.
+
+        Raises ValueError if a field has a line's end in it.
+        """
         code = self._se_code
-        if code < 200:
-            self._se_framed = True
-        elif code == 204 or code == 304 or self.command == "HEAD":
-            self._se_framed = True
-        elif not self._se_framed and not self.close_connection:
-            if self.request_version == "HTTP/1.0":
-                self.close_connection = True  # nothing else tells this client where the end is
-            else:
-                self.send_header("Transfer-Encoding", "chunked")
-                self._se_framed = None
-        self._se_head.append("\r\n")
-        self._se_head = "".join(self._se_head).encode("latin-1")
+        if not self._se_framed:
+            if code < 200 or code == 204 or code == 304 or self.command == "HEAD":
+                self._se_framed = True
+            elif not self.close_connection:
+                if self.request_version == "HTTP/1.0":
+                    self.close_connection = True  # nothing else tells this client where the end is
+                else:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self._se_framed = None
+        lines = self._se_head
+        lines.append("\r\n")
+        head = "".join(lines)
+        if head.count("\n") != len(lines) or head.count("\r") != len(lines):
+            raise ValueError("a line's end in a field: %r" % head)
+        self._se_head = head.encode("latin-1")
         if code < 200:
             self.flush()
             self._se_code = None
@@ -417,7 +423,9 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
 
     def version_string(self):
         """Return what stands in the field Server."""
-        return (self.server_version + " " + self.sys_version).rstrip()
+        if not self.sys_version:
+            return self.server_version
+        return self.server_version + " " + self.sys_version
 
     def date_time_string(self, timestamp=None):
         """Return seconds as time.time() has them, None: now, as "Sun, 06 Nov 1994 08:49:37 GMT".
