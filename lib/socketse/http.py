@@ -130,8 +130,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
                         return
             if start is not None:
                 self.timeout = timeout
-            self._se_buffer = data[end:]
-            start = self._se_begin(data[:end])
+            start = self._se_answer(data, end)
             data = None
             if start is not None:
                 yield from start
@@ -158,6 +157,31 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             return False
         return True
 
+    def _se_answer(self, data, end):
+        # Take a request of which end bytes of data are the head: as _se_begin, but somebody else
+        # has to go if there is no memory for it.
+        while True:
+            try:
+                self._se_buffer = data[end:]
+                return self._se_begin(data[:end])
+            except Exception as e:
+                if not isinstance(e, MemoryError) or not self._se_again():
+                    self._se_fail(e)
+                    raise
+
+    def _se_again(self):
+        # Make room, and return True if the request may be begun once more.
+        hub = getattr(self.server, "_se_hub", None)
+        if hub is None or hub.count < 2 or self.command not in (None, "GET", "HEAD"):
+            return False
+        if self._se_code is not None and not self._se_head:
+            return False
+        self._se_head = self.command = None
+        if self._se_file is not None:
+            self._se_file.close()
+            self._se_file = None
+        return hub.collect()
+
     def _se_begin(self, head):
         # Begin to answer a request. Return what is to be awaited until that is done, or None.
         self.close_connection = True
@@ -183,11 +207,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             from .httpbody import run
 
             return run(self, method)
-        try:
-            result = method()
-        except Exception as e:
-            self._se_fail(e)
-            raise
+        result = method()
         if result is not None and hasattr(result, "close"):
             return self._se_run(result)
         return self._se_end()
@@ -292,6 +312,8 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             from .httpbody import send_file
 
             return send_file(self)
+        if type(self._se_head) is list:
+            self.end_headers()  # do_X has forgotten it
         head = self._se_head
         if head is not None:
             self._se_head = None

@@ -208,7 +208,11 @@ def _read(h, body):
                 if not more:
                     h._se_buffer = None
                     raise EOFError("the stream ended in the middle of a body")
-                h._se_buffer += more
+                try:
+                    h._se_buffer += more
+                except MemoryError:
+                    _make_room(h)
+                    h._se_buffer += more
             else:
                 data = h._se_buffer[: body.left]
                 h._se_buffer = h._se_buffer[body.left :]
@@ -218,13 +222,24 @@ def _read(h, body):
     return data
 
 
+def _make_room(h):
+    # Somebody has to go. Raises MemoryError if nobody else is there.
+    hub = getattr(h.server, "_se_hub", None)
+    if hub is None or hub.count < 2 or not hub.collect():
+        raise MemoryError
+
+
 @coro
 def send_file(h):
     """Send the rest of an answer, a file, in pieces, and close the file."""
     f = h._se_file
     try:
         while True:
-            data = f.read(_PIECE)
+            try:
+                data = f.read(_PIECE)
+            except MemoryError:
+                _make_room(h)
+                continue
             if not data:
                 break
             h.write(data)

@@ -70,7 +70,7 @@ def fail(h, exc):
     h._se_head = None
     if not head and h._se_code is not None:
         return  # too late
-    status = getattr(exc, "status", 500)
+    status = 503 if isinstance(exc, MemoryError) else getattr(exc, "status", 500)
     if status == 500 and port.timeout(exc):
         status = 408
     elif status == 500 and (

@@ -50,6 +50,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/header":
             self.send_response(200)
             self.send_header("X", "a\r\nSet-Cookie: b")
+            self.end_headers()
+            return
+        if self.path == "/forgotten":
+            self.send_response(200)
             return
         self.answer(LINE)
 
@@ -249,6 +253,7 @@ def test_head_and_no_content():
             assert status == 204 and "transfer-encoding" not in fields
             status, fields, body = c.get("/stream", command="HEAD")
             assert status == 200
+            assert c.get("/forgotten")[2] == b""  # end_headers()
 
     class NoBody(Handler):
         def do_HEAD(self):
