@@ -19,7 +19,6 @@ class SimpleXMLRPCRequestHandler(BaseHTTPRequestHandler):
     """Answers the calls that come to one of rpc_paths; () are all paths."""
 
     rpc_paths = ("/", "/RPC2")
-    protocol_version = "HTTP/1.1"
     max_body = 16384  # bytes of a call
 
     def do_POST(self):

@@ -285,10 +285,10 @@ def test_calls():
             assert post(server, bytes(17000))[0] == 413
             with Client(server.server_address) as c:
                 c.send(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert c.line()[:12] == b"HTTP/1.1 411"
+                assert c.line()[:12] == b"HTTP/1.0 411"
             with Client(server.server_address) as c:
                 c.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert c.line()[:12] == b"HTTP/1.1 405"
+                assert c.line()[:12] == b"HTTP/1.0 405"
         assert server.stats["errors"] == 1 and isinstance(server, TCPServer)  # the 413
 
 
