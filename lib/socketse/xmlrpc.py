@@ -30,7 +30,9 @@ class SimpleXMLRPCRequestHandler(BaseHTTPRequestHandler):
         elif "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
             self.send_error(411)
         else:
-            data = self.server._marshaled_dispatch(self.rfile.read())
+            data = self.rfile.read()
+            self.rfile = None  # one copy is enough
+            data = self.server._marshaled_dispatch(data)
             self.send_response(200)
             self.send_header("Content-type", "text/xml")
             self.send_header("Content-length", str(len(data)))

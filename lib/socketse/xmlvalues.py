@@ -2,6 +2,9 @@
 
 from binascii import a2b_base64, b2a_base64
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 # Which elements may stand in which.
 _INSIDE = (
     " methodCall: methodName params, params: param, param: value, array: data, data: value, "
@@ -58,8 +61,8 @@ def _children(name):
     return _INSIDE[start : _INSIDE.find(",", start)].split(" ") if start >= 0 else None
 
 
-def _wrong(what):
-    return ValueError("not an XML-RPC call: " + what)
+def _wrong(at):
+    return ValueError("not an XML-RPC call: byte %d" % at)
 
 
 def loads(data, max_depth, use_builtin_types):
@@ -72,118 +75,86 @@ def loads(data, max_depth, use_builtin_types):
     # Not recursive: boards have small stacks. What is open, and what it has so far.
     names: list = []
     found: list = []
-    result = None
+    result: Any = None
     at = 0
     while True:
         end = data.find(b"<", at)
         text = data[at : end if end >= 0 else len(data)]
         name = names[-1] if names else ""
         children = _children(name)
-        if text.strip() and (
-            not names or children and (name != "value" or found[-1] is not _NONE)
-        ):
-            raise _wrong("text where none belongs")
+        full = name == "value" and found[-1][0] is not _NONE
+        if text.strip() and (not names or full or children and name != "value"):
+            raise _wrong(at)  # text where none belongs
         if end < 0:
             break
-        at = data.find(b">", end)
-        if at < 0:
-            raise _wrong("it ends in a tag")
-        tag = str(data[end + 1 : at], "utf-8").rstrip()
-        at += 1
+        at = data.find(b">", end) + 1
+        tag = str(data[end + 1 : at - 1], "utf-8").rstrip()
+        if not at or tag[:1] == "!" or tag[:1] == "?" and (end or tag[-1:] != "?"):
+            raise _wrong(end)  # no end, a comment, CDATA, a document type, an instruction
         if tag[:1] == "?":
-            if end or tag[:5] != "?xml " or tag[-1:] != "?":
-                raise _wrong("an instruction")
             tag = tag.lower()
             if "encoding" in tag and "utf-8" not in tag and "us-ascii" not in tag:
-                raise _wrong("its encoding is not UTF-8")
+                raise _wrong(end)
             continue
-        if tag[:1] == "!":
-            raise _wrong("a comment, CDATA or a document type")
-        empty = tag[-1:] == "/"
         if tag[:1] != "/":
+            empty = tag[-1:] == "/"
             if empty:
                 tag = tag[:-1].rstrip()
-                text = b""
-            elif text.strip() and name == "value":
-                raise _wrong("text before an element")
-            if not (tag in children if children else not names and tag == "methodCall"):
-                raise _wrong("<%s> in <%s>" % (tag[:40], name))
-            if not names and result is not None:
-                raise _wrong("two calls")
-            if name == "value" and found[-1] is not _NONE:
-                raise _wrong("two values in one")
-            if len(names) > 3 * max_depth + 3:
-                raise _wrong("too deep")
+            if (
+                not (tag in children if children else not names and tag == "methodCall")
+                or full
+                or text.strip()
+                or not names
+                and result
+                or len(names) > 3 * max_depth + 3
+            ):
+                raise _wrong(end)
             names.append(tag)
-            if tag == "methodCall":
-                found.append([None, None])
-            elif tag == "array":
-                found.append(None)
-            elif tag in ("params", "data"):
+            if tag in ("params", "data"):
                 found.append([])
-            elif tag == "struct":
-                found.append({})
-            elif tag == "member":
-                found.append([None, _NONE])
             else:
-                found.append(_NONE)
+                found.append({} if tag == "struct" else [_NONE, _NONE])
             if not empty:
                 continue
-        elif not names or tag[1:] != names[-1]:
-            raise _wrong("<%s> is not open" % tag[:40])
-        # The end of an element.
+            text = b""
+        elif not names or tag[1:] != name:
+            raise _wrong(end)
+        # The end of an element: its item goes to a slot of its parent, or, -1, to the end of it.
         tag = names.pop()
-        value = found.pop()
+        item = value = found.pop()
+        slot = 0
         if not names:
-            if value[0] is None:
-                raise _wrong("no methodName")
-            result = tuple(value[1] or ()), value[0]
+            if value[0] is _NONE:
+                raise _wrong(end)
+            result = tuple(value[1]), value[0]  # none are () too
             continue
-        parent = found[-1]
-        name = names[-1]
-        if tag == "value":
-            if value is _NONE:
-                value = _text(text)
-            if name == "data":
-                parent.append(value)
-            elif name == "param":
-                if parent is not _NONE:
-                    raise _wrong("two values in one")
-                found[-1] = value
-            elif parent[1] is not _NONE:
-                raise _wrong("two values in one")
-            else:
-                parent[1] = value
-        elif tag == "param":
-            if value is _NONE:
-                raise _wrong("no value")
-            parent.append(value)
-        elif tag == "data":
-            if parent is not None:
-                raise _wrong("two <data> in one")
-            found[-1] = value
-        elif tag == "member":
-            if value[0] is None or value[1] is _NONE:
-                raise _wrong("a member without name or value")
-            parent[value[0]] = value[1]
+        if tag == "value" or tag == "param" or tag == "array":
+            item = value[0]
+            if tag == "param" or names[-1] == "data":
+                slot = -1
+            elif names[-1] == "member":
+                slot = 1
+            if tag == "value" and item is _NONE:
+                item = _text(text)
         elif tag == "name" or tag == "methodName":
-            if parent[0] is not None:
-                raise _wrong("two names")
-            parent[0] = _text(text)
+            item = _text(text)
         elif tag == "params":
-            if parent[1] is not None:
-                raise _wrong("two <params>")
-            parent[1] = value
-        elif tag == "array":
-            if value is None:
-                raise _wrong("no <data>")
-            found[-1] = value
-        elif tag == "struct":
-            found[-1] = value
+            slot = 1
+        elif tag == "member":
+            if value[0] is _NONE or value[1] is _NONE:
+                raise _wrong(end)
+            found[-1][value[0]] = value[1]
+            continue
+        elif tag != "data" and tag != "struct":
+            item = _scalar(tag, text, use_builtin_types)
+        if item is _NONE or slot >= 0 and found[-1][slot] is not _NONE:
+            raise _wrong(end)
+        if slot < 0:
+            found[-1].append(item)
         else:
-            found[-1] = _scalar(tag, text, use_builtin_types)
+            found[-1][slot] = item
     if result is None or names:
-        raise _wrong("it is not complete")
+        raise _wrong(at)
     return result
 
 
@@ -196,10 +167,10 @@ def _scalar(tag, text, use_builtin_types):
         return value if use_builtin_types else Binary(value)
     if tag[-3:] == "nil":
         if text.strip():
-            raise _wrong("nil with a value")
+            raise ValueError(text)
         return None
     if len(text) > 400:
-        raise _wrong("a number that is too long")
+        raise ValueError(text)
     text = str(text.strip(), "utf-8")
     if tag == "double":
         return float(text)
@@ -207,11 +178,11 @@ def _scalar(tag, text, use_builtin_types):
         return DateTime(_text(text.encode()))
     if tag == "boolean":
         if text not in ("0", "1"):
-            raise _wrong("a boolean is 0 or 1")
+            raise ValueError(text)
         return text == "1"
     digits = text[1:] if text[:1] in ("-", "+") else text
     if not digits.isdigit() or len(digits) > 20:
-        raise _wrong("an int that is none")
+        raise ValueError(text)
     return int(text)
 
 
@@ -234,7 +205,7 @@ def _text(data):
             c = int(name[1:])
         # XML 1.0, 2.2
         if c < 32 and c not in (9, 10, 13) or 0xD800 <= c < 0xE000 or c > 0x10FFFF:
-            raise _wrong("an entity that is not known")
+            raise ValueError(text)
         found.append(chr(c) + part[end + 1 :])
     return "".join(found)
 
@@ -244,16 +215,16 @@ def dumps(params, allow_none):
 
     Raises TypeError or OverflowError for a result that cannot be sent.
     """
-    out = ["<?xml version='1.0'?>\n<methodResponse>"]
+    out = [b"<?xml version='1.0'?>\n<methodResponse>"]
     if isinstance(params, Fault):
-        out.append("<fault>")
+        out.append(b"<fault>")
         _dump({"faultCode": params.faultCode, "faultString": params.faultString}, out, 0, 1)
-        out.append("</fault></methodResponse>\n")
+        out.append(b"</fault></methodResponse>\n")
     else:
-        out.append("<params><param>")
+        out.append(b"<params><param>")
         _dump(params[0], out, allow_none, 1)
-        out.append("</param></params></methodResponse>\n")
-    return "".join(out).encode()
+        out.append(b"</param></params></methodResponse>\n")
+    return b"".join(out)
 
 
 def _dump(value, out, allow_none, depth):
@@ -280,20 +251,20 @@ def _dump(value, out, allow_none, depth):
         value = value.data if isinstance(value, Binary) else value
         text = "<base64>\n%s</base64>" % str(b2a_base64(value), "ascii")
     elif isinstance(value, (list, tuple)):
-        out.append("<value><array><data>")
+        out.append(b"<value><array><data>")
         for one in value:
             _dump(one, out, allow_none, depth + 1)
-        out.append("</data></array></value>")
+        out.append(b"</data></array></value>")
         return
     elif isinstance(value, dict):
-        out.append("<value><struct>")
+        out.append(b"<value><struct>")
         for name in value:
             if not isinstance(name, str):
                 raise TypeError("dictionary key must be string")
-            out.append("<member><name>%s</name>" % _escape(name))
+            out.append(("<member><name>%s</name>" % _escape(name)).encode())
             _dump(value[name], out, allow_none, depth + 1)
-            out.append("</member>")
-        out.append("</struct></value>")
+            out.append(b"</member>")
+        out.append(b"</struct></value>")
         return
     elif isinstance(value, DateTime):
         text = "<dateTime.iso8601>%s</dateTime.iso8601>" % value.value
@@ -304,7 +275,7 @@ def _dump(value, out, allow_none, depth):
         return
     else:
         raise TypeError("cannot marshal %s objects" % type(value))
-    out.append("<value>%s</value>" % text)
+    out.append(("<value>%s</value>" % text).encode())
 
 
 def _escape(text):
