@@ -6,6 +6,7 @@
 # make find   the boards in this network; make uninstall: what make flash has put on a board
 # make board  a board without hardware, for mpremote and make flash (KIND=esp32, pico_w, esp8266)
 # make test-board PORT=... HOST=...   the tests that a board of yours can take
+# make passwd ARGS="FILE USER"   a user's password in a users file
 # make mpy    the library as boards load it, in build/board/lib
 # make single the core as one file, build/single/socketse.py
 # make clean  forget what was fetched and built
@@ -20,7 +21,7 @@ BOARD_HOST := $(if $(filter file,$(origin HOST)),,$(HOST))
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all test-board bench bench-check memory mpy single board flash flash-py uninstall find clean
+.PHONY: run test test-all test-board bench bench-check memory mpy passwd single board flash flash-py uninstall find clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -43,6 +44,9 @@ bench-check: $(VENV)/ready
 
 memory: $(VENV)/ready
 	@$(IN_VENV) tools/memory.py
+
+passwd:
+	@$(PYTHON) tools/passwd.py $(ARGS)
 
 mpy: $(VENV)/ready
 	@$(IN_VENV) tools/mpy.py build/board/lib

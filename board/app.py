@@ -15,8 +15,6 @@ import machine
 from socketse import AsyncStreamRequestHandler, TCPServer
 
 PORT = 8000
-# Pico W: 4 is the chip's own temperature. ESP32: GPIO 34 measures a voltage.
-SENSOR = 4 if sys.platform == "rp2" else 34
 
 
 class Handler(AsyncStreamRequestHandler):
@@ -40,6 +38,18 @@ class Handler(AsyncStreamRequestHandler):
             await self.wfile.drain()
 
 
+def find_sensor():
+    """Return an ADC: on a Pico W the chip's own thermometer, on an ESP32 a pin's voltage."""
+    if sys.platform == "rp2":
+        return machine.ADC(4)
+    for pin in (34, 1):  # ESP32; ESP32-S2, -S3, -C3, -C6
+        try:
+            return machine.ADC(machine.Pin(pin))
+        except ValueError:
+            continue
+    raise ValueError("no pin of this chip is known to measure: choose one in app.py")
+
+
 def setup(hub):
     """Add our server. main.py calls this once, before it serves.
 
@@ -47,6 +57,6 @@ def setup(hub):
     """
     server = TCPServer(("", PORT), Handler)
     server.name = "app/tcp"
-    server.sensor = machine.ADC(machine.Pin(SENSOR) if SENSOR > 4 else SENSOR)
+    server.sensor = find_sensor()
     server.led = hub.led
     hub.add(server)

@@ -45,8 +45,9 @@ def boot():
             if there_is(new + "/.gone"):
                 with open(new + "/.gone") as names:
                     for name in names:
-                        if there_is(name.strip()):
-                            os.remove(name.strip())
+                        name = name.strip()
+                        if name and there_is(name):
+                            os.remove(name)
                 os.remove(new + "/.gone")
             if there_is("/.crashes"):
                 os.remove("/.crashes")  # the old version's

@@ -48,7 +48,9 @@ if options.extras:
     package(
         "socketse",
         files=(
+            "auth.py",
             "classics.py",
+            "guard.py",
             "http.py",
             "httpauth.py",
             "httpbody.py",
@@ -56,7 +58,11 @@ if options.extras:
             "httperror.py",
             "httpfiles.py",
             "httplist.py",
+            "login.py",
+            "passwords.py",
+            "scram.py",
             "services.py",
+            "users.py",
             "xmlrpc.py",
             "xmlsystem.py",
             "xmlvalues.py",

@@ -167,25 +167,49 @@ def test_a_pico_w_serves(make):
 # Configuration.
 
 
+WRONG = {
+    "hostname": (None, "hostname must be a name"),
+    "networks": ("home", "networks must be a list like"),
+    "address": ({"ip": "1.2.3.4"}, "address must be null for DHCP"),
+    "services": ({"telnet/tcp": 23}, "services must be like"),
+    "max_connections": (True, "max_connections must be null"),
+    "when_full": (7, "when_full must be"),
+    "allow": ("everybody", "allow must be null for everybody"),
+    "ntp": ("http://pool.ntp.org", "ntp must be null, or a host"),
+    "utc_offset": (99, "utc_offset must be hours"),
+    "country": ("Germany", "country must be null, or two letters"),
+    "watchdog": (-1, "watchdog must be 0, or seconds"),
+    "led": (True, "led must be null"),
+    "colour": ("red", "nobody knows 'colour'"),
+}
+WRONG_TOO = {
+    "services": ({"echo/tcp": 70000}, "services must be like"),
+    "allow": (["192.168.1"], "nobody is served"),
+    "ntp": ("pool.ntp.org:ntp", "ntp must be null, or a host"),
+    "led": (99999999999, "there is no pin 99999999999"),
+}
+
+
 @pytest.mark.parametrize(
-    "text, sentence",
+    "text, sentences",
     [
-        (None, "/config.json cannot be read"),
-        ("{not json", "/config.json is not JSON"),
-        ("[1, 2]", "/config.json is not JSON (it must begin with {)"),
-        ('{"networks": "home"}', "networks must be a list like"),
-        ('{"services": {"telnet/tcp": 23}}', "services must be like"),
-        ('{"services": {"echo/tcp": 70000}}', "services must be like"),
-        ('{"watchdog": -1, "when_full": 7, "led": [1]}', "watchdog must be 0, or seconds"),
-        ('{"hostname": null}', "hostname must be a name"),
-        ('{"colour": "red"}', "nobody knows 'colour'"),
+        (None, ["/config.json cannot be read"]),
+        ("{not json", ["/config.json is not JSON"]),
+        ("[1, 2]", ["/config.json is not JSON (it must begin with {)"]),
+        ('{"services": {1: 7}}', ["services must be like"]),
+        *(
+            (json.dumps({key: wrong[key][0] for key in wrong}), [wrong[key][1] for key in wrong])
+            for wrong in (WRONG, WRONG_TOO)
+        ),
     ],
+    ids=["missing", "not JSON", "a list", "no names", "wrong", "wrong, too"],
 )
-def test_a_broken_configuration_is_told_and_the_defaults_hold(esp32, text, sentence):
+def test_a_broken_configuration_is_told_and_the_defaults_hold(esp32, text, sentences):
     esp32.served()
     esp32.put(config_json=text)
     esp32.wait_for_console("no network in config.json", since=esp32.at)
-    assert sentence in esp32.console[esp32.at :]
+    lines = esp32.console[esp32.at :]
+    assert [sentence for sentence in sentences if sentence not in lines] == [], lines
     assert esp32.run("print(6 * 7)") == "42\n"  # nothing keeps mpremote out
 
 
@@ -313,8 +337,11 @@ def test_the_led_tells(make):
 
 
 @contextlib.contextmanager
-def name_and_time_server(seconds):
-    """A server of NTP and DNS that answers with this time, and 127.0.0.1; yields its port."""
+def answering(answers):
+    """A server of datagrams; yields its port and the list of the questions so far.
+
+    answers  answers(n, question) returns the datagrams that answer the n-th question
+    """
     stop = threading.Event()
     asked = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -322,26 +349,14 @@ def name_and_time_server(seconds):
         server.settimeout(0.1)
 
         def serve():
-            begun = time.monotonic()
             while not stop.is_set():
                 try:
                     data, client = server.recvfrom(600)
                 except TimeoutError:
                     continue
-                if len(data) == 48:
-                    asked.append("time")
-                    now = seconds + time.monotonic() - begun + 2208988800
-                    stamp = struct.pack(">II", int(now), int(now % 1 * 2**32))
-                    server.sendto(b"nonsense", client)
-                    head = b"\x24\x02\x06\xec" + bytes(20)
-                    server.sendto(head + bytes(24), client)  # somebody else's
-                    server.sendto(head + data[40:48] + stamp + stamp, client)
-                else:
-                    asked.append("name")
-                    answer = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1"
-                    server.sendto(
-                        data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + data[12:] + answer, client
-                    )
+                for answer in answers(len(asked), data):
+                    server.sendto(answer, client)
+                asked.append(data)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -352,18 +367,40 @@ def name_and_time_server(seconds):
             thread.join()
 
 
+def dns(record):
+    head = b"\x81\x80\0\1\0\1\0\0\0\0"
+    return lambda data: data[:2] + head + data[12:] + record
+
+
+def ntp(seconds, first=0x24, stratum=2):
+    """Answer with this time, in seconds from 1900, to a question or to nobody's."""
+    stamp = struct.pack(">II", int(seconds) & 0xFFFFFFFF, int(seconds % 1 * 2**32))
+    head = bytes((first, stratum, 6, 0xEC)) + bytes(20)
+    return lambda data: head + data[40:48] + stamp + stamp
+
+
+LOOPBACK = dns(b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1")
+
+
 @pytest.mark.parametrize("kind", ["esp32", "pico_w"])  # 1970 and 2000 begin their years
 def test_the_clock_is_set_and_passed_on(make, kind):
     board = make(kind)
     board.served()
     then = 1893456000  # 2030
-    with name_and_time_server(then) as (port, asked):
-        begun = time.monotonic()
+    begun = time.monotonic()
+
+    def answers(n, data):
+        if len(data) != 48:
+            return [LOOPBACK(data)]
+        now = then + time.monotonic() - begun + 2208988800
+        return [b"nonsense", ntp(now)(bytes(48)), ntp(now)(data)]  # the second is somebody else's
+
+    with answering(answers) as (port, asked):
         address = {"ip": board.address, "mask": "255.0.0.0", "gateway": "127.0.0.1"}
         address["dns"] = "127.0.0.1:%d" % port
         board.configure(ntp="time.example:%d" % port, address=address)
         board.wait_for_console("the clock is set by time.example", since=board.at)
-        assert asked[:2] == ["name", "time"]
+        assert [len(data) == 48 for data in asked[:2]] == [False, True]
         told = board.connect(37).makefile("rb").read()
         now = then + time.monotonic() - begun
         assert abs(struct.unpack(">I", told)[0] - 2208988800 - now) <= 1.5
@@ -376,6 +413,40 @@ def test_the_clock_is_set_and_passed_on(make, kind):
         assert answer[0] >> 6 == 0 and answer[1] == 3 and answer[12:16] == b"\x7f\0\0\1"
         seconds, fraction = struct.unpack(">II", answer[40:48])
         assert abs(seconds + fraction / 2**32 - 2208988800 - now) < 1
+        dispersion = struct.unpack(">I", answer[8:12])[0] / 65536
+        assert dispersion < 0.1  # it knows when the second began
+
+
+@pytest.mark.parametrize(
+    "host, answers",
+    [
+        (
+            "time.example",
+            [
+                dns(b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f"),  # cut off
+                dns(b"\xff" * 99),
+                dns(b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xff\xff\xff\xff"),  # everybody
+            ],
+        ),
+        ("time.example", [dns(b"\xc0\x0c\0\1"), lambda data: data[:7], bytes]),
+        ("127.0.0.1", [ntp(2208988800), ntp(2208988799), ntp(0x7FFFFFFF)]),  # 1970, 2036, 2104
+        ("127.0.0.1", [ntp(4000000000, stratum=0), ntp(4000000000, first=0xE4), bytes]),
+    ],
+)
+def test_nonsense_from_the_network_does_no_harm(esp32, host, answers):
+    esp32.served()
+    with answering(lambda n, data: [answers[n % 3](data)]) as (port, asked):
+        dns_server = "127.0.0.1:%d" % port
+        address = {"ip": esp32.address, "mask": "255.0.0.0", "gateway": "127.0.0.1"}
+        address["dns"] = dns_server
+        ntp_host = host if host == "time.example" else dns_server
+        esp32.configure(ntp=ntp_host, address=address)
+        esp32.wait_for_console("the clock is not set", since=esp32.at)
+        assert len(asked) >= 3
+        assert esp32.ask() == b"hello\n"
+        assert esp32.connect(37).makefile("rb").read() == b""
+        lines = esp32.console[esp32.at :]
+        assert "That was crash" not in lines and "Traceback" not in lines
 
 
 def test_without_a_time_server_all_else_serves(esp32):
@@ -395,8 +466,9 @@ def test_after_three_crashes_it_steps_aside(esp32):
     esp32.put(app_py=CRASHING)
     for n in (1, 2, 3):
         esp32.wait_for_console("That was crash %d." % n, since=esp32.at)
-    esp32.wait_for_console("3 crashes in a row: nothing is started.", since=esp32.at)
-    esp32.wait_for_console(">>> ", since=esp32.at)
+    esp32.wait_for_console("3 crashes in a row: nothing is started for 10", since=esp32.at)
+    with esp32.typing() as type_in:
+        type_in(b"\x03", ">>> ")
     lines = esp32.console[esp32.at :]
     assert "The last crash, kept in /crash.txt:" in lines
     assert "ValueError: the app's mistake" in lines

@@ -25,10 +25,15 @@ def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
     order = "trouble rooms port host unixport limits allow options workers alone".split()
     order += "server handler udp unix stream table hub plain multiplexer mixed".split()
-    order += "threads multiplex services classics".split()
+    order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "httpdate httperror httpbody httpauth http httpfiles httplist".split()
     order += "xmlvalues xmlsystem xmlrpc".split()
-    late = {("port", "host"), ("port", "unixport"), ("services", "classics")}  # their own parts
+    late = {
+        ("port", "host"),
+        ("port", "unixport"),
+        ("services", "classics"),
+        ("auth", "login"),
+    }  # their own parts
     late |= {("http", "httpfiles"), ("httpfiles", "httplist")}
     for room in order:
         for line in (ROOT / "lib/socketse" / (room + ".py")).read_text().splitlines():

@@ -108,7 +108,7 @@ def test_every_block_is_tried_here():
     indented, fenced = blocks()
     known = [line for block in TRIED for line in block.splitlines()]
     assert [line for block in indented for line in block.splitlines() if line not in known] == []
-    assert len(fenced) == 2
+    assert len(fenced) == 5
 
 
 def test_first_success(start, tmp_path):
@@ -149,7 +149,7 @@ def ask(host, port):
 
 
 def test_many_servers_in_one_loop(start, tmp_path):
-    first, many = blocks()[1]
+    first, many = blocks()[1][:2]
     ports = {}
     text = first.split("with ")[0] + re.sub(
         r"70\d\d", lambda m: str(ports.setdefault(m[0], free_port())), many
@@ -159,6 +159,54 @@ def test_many_servers_in_one_loop(start, tmp_path):
     start(find_target("cpython"), program)
     assert ask("127.0.0.1", ports["7007"]) == b"hi\n"
     assert ask("127.0.0.1", ports["7008"]) == b"hi\n"
+
+
+def block(text):
+    """Return the one Python block of the README with this text in it."""
+    (found,) = [block for block in blocks()[1] if text in block]
+    return found
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_a_shared_secret(start, tmp_path, name):
+    from conftest import connect
+
+    port = free_port()
+    server, client = tmp_path / "server.py", tmp_path / "client.py"
+    server.write_text(block("= Secret(").replace("7200", str(port)))
+    text = block("auth.login").replace("7200", str(port)).replace(HEARD, "127.0.0.1")
+    client.write_text(text)
+    start(find_target(name), server)
+    connect(port).close()
+    for target in (find_target("cpython"), find_target("unix64")):
+        assert target.run(client).stdout == "b'welcome\\n'\n"
+        client.write_text(text.replace("random", "wrong"))
+        assert "AuthError" in target.run(client).stderr
+        client.write_text(text)
+
+
+def test_the_password_service(start, tmp_path):
+    from conftest import connect
+
+    port = free_port()
+    program = tmp_path / "passwords.py"
+    users = tmp_path / "users"
+    text = block("PasswordHandler").replace("106", str(port))
+    program.write_text(text.replace('"users"', repr(str(users))))
+    command = block_of("tools/passwd.py").replace("users", str(users))
+    for form in (command, 'make passwd ARGS="%s otto"' % users):
+        done = subprocess.run(form, shell=True, cwd=ROOT, input="old one\n", text=True, timeout=60)
+        assert done.returncode == 0
+    start(find_target("cpython"), program)
+    with connect(port) as client, client.makefile("rb") as answers:
+        client.sendall(b"USER otto\r\nPASS old one\r\nNEWPASS new password\r\nQUIT\r\n")
+        assert [answer[:4] for answer in answers] == [b"200 "] * 5
+
+
+def block_of(text):
+    """Return the one command between backticks of the README with this text in it."""
+    (found,) = [one for one in re.findall("`([^`\n]+)`", TEXT) if text in one and " anna" in one]
+    return found
 
 
 def test_a_program_on_a_board(reader):

@@ -183,7 +183,7 @@ def test_portable_tests(name, folder):
 
 # What cannot be joined is refused.
 
-HIDDEN = """from . import limits, port
+HIDDEN = """from . import port
 from .server import BaseServer as Base
 
 def function(BaseServer):
@@ -238,7 +238,7 @@ def house_with(tmp_path, monkeypatch, room, old, new):
             "from .allow import allowed\n    done = allowed = True",
             "bound again",
         ),
-        ("udp", "from . import limits, port\n", HIDDEN, "hidden by a local name"),
+        ("udp", "from . import port\n", HIDDEN, "hidden by a local name"),
         ("trouble", "import os\n", "from socket import AF_INET as os\n", "would be called 'os'"),
     ],
 )

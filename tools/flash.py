@@ -539,7 +539,7 @@ def wait_until_serving(link, board):
                 % (board / "config.json", link.device, board / "config.json")
             )
             return None
-        if line.startswith('Type "help()"'):
+        if line.startswith('Type "help()"') or "crashes in a row" in line:
             raise Failed("It has its files, and its program has ended: its lines above say why.")
     raise Failed(
         "It has its files and does not serve within %d s: its lines above say why. If that is the "

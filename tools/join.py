@@ -2,8 +2,8 @@
 
 A board that runs board/main.py needs these rooms at all events. In one file they share their
 names and constants, which makes some 5 kB of heap, and nothing is in the way when they load.
-The other rooms remain files beside it. Both `socketse.server` and `from .server import x` go on
-to work: each joined room is an alias of the package.
+The other rooms remain files beside it. For them, and for programs that name a joined room, a
+small file in its place asks the package.
 """
 
 import ast
@@ -13,11 +13,22 @@ import shutil
 import mpy
 
 PACKAGE = mpy.LIB / "socketse"
-ROOMS = "port server udp stream table hub multiplexer".split()
-_END = """
-for _room in %r.split():
-    modules[__name__ + "." + _room] = modules[__name__]
-del _room
+ROOMS = "port server udp stream table hub multiplexer services".split()
+_OBJECTS = ("port", "services")  # those that are used as objects, port.collect()
+_STUB = """from sys import modules
+
+def __getattr__(name):
+    return getattr(modules[__name__.split(".")[0]], name)
+"""
+
+
+# A room that makes names is asked first: the front door knows why something is not there.
+_DOOR = """
+def __getattr__(name):
+    try:
+        return %s(name)
+    except AttributeError:
+        return %s(name)
 """
 
 
@@ -73,13 +84,20 @@ def join(package=PACKAGE, rooms=ROOMS):
 
     package  the folder of sources
     rooms    their names, each after those that it imports at its top
-    Raises JoinError if they cannot be in one file.
+    Raises JoinError if they cannot be in one file, or this Python cannot do it.
     """
-    bound = {room: ("the front door", "") for room in rooms}
+    if not hasattr(ast, "unparse"):
+        raise JoinError("this needs Python 3.9; sources can be copied without (--source)")
+    bound = {name: ("the front door", "") for name in _OBJECTS}
+
+    doors = []
 
     def statements(room):
         tree = _Room(rooms).visit(ast.parse((package / (room + ".py")).read_text()))
         for node in tree.body:
+            if getattr(node, "name", "") == "__getattr__":
+                node.name = "_%s_door" % room
+                doors.append(node.name)
             text = ast.unparse(ast.fix_missing_locations(node))
             known = False
             for name in _names(node):
@@ -90,12 +108,11 @@ def join(package=PACKAGE, rooms=ROOMS):
             if not known and text != "pass":
                 yield text
 
-    front = list(statements("__init__"))
-    # Last, as its front door is for what stands beside it.
-    joined = front[:-1] + ["%s = modules[__name__]" % " = ".join(rooms)]
+    joined = list(statements("__init__")) + ["%s = modules[__name__]" % " = ".join(_OBJECTS)]
     for room in rooms:
         joined += statements(room)
-    return "\n".join(joined + front[-1:]) + _END % " ".join(rooms)
+    joined.append(_DOOR % tuple(reversed(doors)))
+    return "\n".join(joined) + "\n"
 
 
 def write(folder, package=PACKAGE, rooms=ROOMS):
@@ -109,7 +126,7 @@ def write(folder, package=PACKAGE, rooms=ROOMS):
     left_out = shutil.ignore_patterns(*mpy.NOT_ON_BOARDS, "__pycache__")
     shutil.copytree(package, into, ignore=left_out)
     for room in rooms:
-        (into / (room + ".py")).unlink()
+        (into / (room + ".py")).write_text(_STUB)
     if rooms:
         (into / "__init__.py").write_text(join(package, rooms))
     return into

@@ -163,6 +163,8 @@ def main():
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer"),
         ("AsyncStreamRequestHandler", "Multiplexer", "TCPServer"),
         ("Multiplexer", "TCPServer", "UDPServer", "services"),
+        ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "AuthMixIn"),
+        ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "PasswordHandler", "Users"),
     ):
         costs = [import_cost(interpreter, compiled, *names) for interpreter in small]
         heaps = [smallest_heap(small[0], lib, *names) for lib in (compiled, ROOT / "lib")]

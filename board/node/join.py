@@ -6,6 +6,7 @@ import network
 from micropython import const
 
 _PATIENCE_MS = const(15000)  # for one try
+_STALE_MS = const(5000)
 _PAUSE_MS = const(5000)  # after all of them have failed
 _REASONS = (
     ("STAT_WRONG_PASSWORD", "wrong password"),
@@ -24,6 +25,7 @@ class Joining:
         self.settings = board.settings
         self.at = -1  # which network is tried
         self.until = None  # a tick: how long
+        self.stale = self.left = None
         self.said = {}  # what was printed of a network
 
     def step(self, now):
@@ -32,7 +34,7 @@ class Joining:
             self._next(now)
             return
         networks = self.settings["networks"]
-        reason = self._reason() if self.at < len(networks) else None
+        reason = self._reason(now) if self.at < len(networks) else None
         if reason or ticks_diff(self.until, now) <= 0:
             if self.at < len(networks):
                 self._say(networks[self.at]["ssid"], reason or "no answer")
@@ -49,19 +51,26 @@ class Joining:
             return
         one = networks[self.at]
         try:
-            if self.wlan.status() != getattr(network, "STAT_IDLE", 0):
-                self.wlan.disconnect()  # esp32: it may be trying by itself, and would refuse
+            self.wlan.disconnect()  # esp32: it may be trying by itself, and would refuse
+        except OSError as e:
+            self.left = e  # there was nothing to be left
+        self.stale = self.wlan.status()
+        try:
             address = self.settings["address"]
             if address:
                 order = address["ip"], address["mask"], address["gateway"], address["dns"]
                 self.wlan.ifconfig(order)
             self.wlan.connect(one["ssid"], one.get("password") or None)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RuntimeError) as e:
             self._say(one["ssid"], e)
+        if self.wlan.status() != self.stale:
+            self.stale = None
 
-    def _reason(self):
+    def _reason(self, now):
         # Return why it cannot work, None as long as it may.
         status = self.wlan.status()
+        if status == self.stale and ticks_diff(self.until, now) > _PATIENCE_MS - _STALE_MS:
+            return None  # esp32: that may still be why the try before has failed
         for name, reason in _REASONS:
             if status == getattr(network, name, None):
                 return reason

@@ -19,6 +19,7 @@ _DISCOVERY = const(20007)
 _DATAGRAM = const(512)
 # esp32: 10 sockets in all. The newcomer who makes another go needs one of them.
 _SOCKETS = const(10)
+_LATER = "hostname networks address ntp watchdog"
 
 
 def open_hub():
@@ -28,24 +29,44 @@ def open_hub():
         network.hostname(settings["hostname"])
     except ValueError as e:
         print("hostname %r is not possible: %s" % (settings["hostname"], e))
+    if settings["country"]:
+        network.country(settings["country"])  # rp2: or channels 12 and 13 are not seen
     wlan = network.WLAN(network.STA_IF)
     wlan.active(True)  # esp32: before the first socket
     if hasattr(wlan, "PM_NONE"):
         wlan.config(pm=wlan.PM_NONE)  # else the radio sleeps, and each answer waits for it
     board = Board(settings, wlan)
     board.led = find_led(settings["led"])
+    check_allow(board)
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
+    # What is still needed.
+    board.settings = {name: settings[name] for name in _LATER.split()}
     if sys.platform == "esp32" and settings["max_connections"] is None:
         board.max_connections = max(1, _SOCKETS - 1 - len(board.servers))
     node.hub = board
 
 
+def check_allow(board):
+    """Serve nobody if it is not clear who may be served."""
+    if board.settings["allow"]:
+        from socketse.allow import match
+
+        try:
+            match("", board.settings["allow"])
+        except ValueError as e:
+            print("allow: %s; nobody is served" % e)
+            board.settings["allow"] = []
+            board.failed = True
+
+
 def open_services(board):
     """Open what the configuration names."""
     wanted = dict(board.settings["services"])
-    open_ears(board, wanted.pop("discovery/udp", None) or _DISCOVERY)
+    port = wanted.pop("discovery/udp", None)
+    open_ears(board, port or _DISCOVERY)
+    board.found = bool(port and board.ears)
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]
@@ -93,8 +114,10 @@ def open_app(board):
 def find_led(name):
     """Return the Pin of the LED, None if the board has none or nobody knows which."""
     try:
+        if sys.platform == "esp32" and name in range(6, 12):
+            raise ValueError("the flash is there")
         return Pin("LED" if name is None else name, Pin.OUT)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, OverflowError) as e:
         if name is not None:
             print("led: there is no pin %r (%s)" % (name, e))
         return None

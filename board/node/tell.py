@@ -1,33 +1,34 @@
 """What the board says of itself: on the REPL, and to who looks for it."""
 
 import json
+import sys
 
 from socketse import __version__
 
+import node
 
-def tell(board, first):
+
+def tell(board, address):
     """Print where the board serves, and return the answer for who looks for boards, or None.
 
-    first  True: nothing was printed before
+    address  None: it is in no network
     """
     settings = board.settings
-    if not board.online:
+    if not address:
         if not settings["networks"]:
             print("no network in config.json: add one to its list of networks")
-        elif not first:
+        elif board.address:
             print("the network is gone: trying to join again")
         return None
     if board.failed:
         print("something above does not work; the rest does:")
-    address = board.wlan.ifconfig()[0]
     services = {}
     for server in board.servers:
         name = getattr(server, "name", None) or type(server).__name__
-        if name:
-            services[name] = server.server_address[1]
+        services[name] = server.server_address[1]
     listed = ", ".join(["%s %d" % item for item in sorted(services.items())])
     print("serving at %s: %s" % (address, listed))
-    if not board.ears or "discovery/udp" not in settings["services"]:
+    if not board.found:
         return None
     join_group(board)
     card = {"name": settings["hostname"], "address": address, "version": __version__}
@@ -37,6 +38,7 @@ def tell(board, first):
 
 def join_group(board):
     """Let multicast questions reach us too."""
+    rooms = [room for room in ("socketse.options", "socketse.allow") if room not in sys.modules]
     from socketse.options import join_group
 
     try:
@@ -44,3 +46,4 @@ def join_group(board):
     except OSError as e:
         if e.errno not in (98, 112):  # it is in the group already
             print("discovery by broadcast only: no multicast (%s)" % e)
+    node.forget(*rooms)

@@ -19,15 +19,20 @@ def _read():
     # Return [milliseconds, serving], None if there is no such file.
     try:
         with open(_FILE) as f:
-            return [int(word) for word in f.read().split()]
+            ms, serving = [int(word) for word in f.read().split()]
     except (OSError, ValueError):
         return None
+    return [ms, serving] if ms >= 1000 else None
 
 
 def _write(ms, serving):
-    if _read() != [ms, serving]:
+    if _read() == [ms, serving]:
+        return
+    try:
         with open(_FILE, "w") as f:
             f.write("%d %d" % (ms, serving))
+    except OSError as e:
+        print("%s cannot be written: %s" % (_FILE, e))
 
 
 def _arm(ms):
@@ -73,16 +78,25 @@ def rest(at_boot=False):
     if at_boot and state[1] and machine.reset_cause() == machine.WDT_RESET:
         node.hung = True
     ms = _arm(state[0])
+    node.patience = None
+    feed = node.wdt[0].feed
+    feed()
     if not node.timer:
-        for ident in (-1, 0):
+        # esp32 numbers them from 0, which apps take; others have -1 alone.
+        for ident in (2, 1, -1):
             try:
-                node.timer = machine.Timer(ident)
+                timer = machine.Timer(ident)
                 break
             except ValueError:
-                continue  # esp32 numbers them from 0, others have -1 alone
-        feed = node.wdt[0].feed
-        feed()
-        node.timer.init(
-            period=ms // _TIMES, mode=machine.Timer.PERIODIC, callback=lambda timer: feed()
-        )
+                continue
+
+        def tick(timer):
+            if node.patience is not None:
+                if node.patience <= 0:
+                    return  # it hangs before it serves
+                node.patience -= ms // _TIMES
+            feed()
+
+        timer.init(period=ms // _TIMES, mode=machine.Timer.PERIODIC, callback=tick)
+        node.timer = timer
     _write(ms, 0)

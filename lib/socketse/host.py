@@ -30,10 +30,15 @@ __all__ = [
     "collect",
     "const",
     "coro",
+    "create",
+    "fsync",
     "get_ident",
+    "hold",
     "iscoroutinefunction",
     "makefile",
+    "pbkdf2_hmac",
     "print_exception",
+    "replace",
     "send",
     "shutdown",
     "sleep_ms",
@@ -232,3 +237,72 @@ def makefile(sock, rbufsize, wbufsize):
     """Return (rfile, wfile) over sock as the standard library's socketserver makes them."""
     rfile = sock.makefile("rb", rbufsize)
     return rfile, sock.makefile("wb", wbufsize) if wbufsize else _SocketWriter(sock)
+
+
+# Passwords: what scram.py and users.py do for themselves on boards.
+
+_hashing = threading.Semaphore(2)  # one leaves a core to the others where there are few
+
+
+@coro
+def pbkdf2_hmac(password, salt, n, h):
+    """Return hashlib.pbkdf2_hmac's SHA-256 of password: in a thread, while the handler h sleeps.
+
+    h  None: in one go
+    """
+    from hashlib import pbkdf2_hmac
+
+    if h is None:
+        return pbkdf2_hmac("sha256", password, salt, n)
+    done = []
+
+    def work():
+        with _hashing:
+            done.append(pbkdf2_hmac("sha256", password, salt, n))
+
+    threading.Thread(target=work, daemon=True).start()
+    while not done:
+        yield from h.sleep(0.005)
+    return done[0]
+
+
+def create(path, like):
+    """Open a new file for writing that nobody else may read, or who may read the file `like`."""
+    try:
+        mode = os.stat(like).st_mode & 0o777
+    except FileNotFoundError:
+        mode = 0o600
+    if os.path.exists(path):
+        os.unlink(path)  # what a crash has left
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    return os.fdopen(number, "wb")
+
+
+def hold(path):
+    """Let no other process that asks for this change files in the folder of path.
+
+    Returns a descriptor: to close it ends that. None: this system cannot.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    number = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    return number
+
+
+def fsync(file):
+    """Wait until what was written to file is on the disk."""
+    os.fsync(file.fileno())
+
+
+def replace(path, to):
+    """Rename a file to one that may be there, and wait until that is on the disk."""
+    os.replace(path, to)
+    if os.name != "nt":  # Windows opens no directories
+        number = os.open(os.path.dirname(os.path.abspath(to)), os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

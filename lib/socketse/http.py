@@ -82,9 +82,11 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     max_headers = 32
     max_head = 4096  # bytes of all of them
     max_body = 4096  # bytes, for a plain do_X
-    # A method (self, user, password) that returns True for who may come in; None: all may.
+    # A Users: who is in it may come in, by HTTP Basic. Or check_password: a method
+    # (self, user, password), async or not, that returns True for who may. Neither: everybody.
+    users: "Any" = None
     check_password: "Any" = None
-    plain_passwords = False  # True: take them from other machines without TLS too
+    allow_plain = False  # True: take passwords from other machines without TLS too
     command: "Any" = None  # None: no request is being answered
     path: "Any" = None
     requestline: "Any" = ""
@@ -194,11 +196,13 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         if status > 0:
             self.send_error(status)
             return None
-        if self.check_password is not None:
-            from .httpauth import refuse
+        if self.users is not None or self.check_password is not None:
+            from .httpauth import begin
 
-            if refuse(self):
-                return None
+            return begin(self, status)
+        return self._se_call(status)
+
+    def _se_call(self, status):
         method = getattr(self, "do_" + self.command, None)
         if method is None:
             self._se_refuse()

@@ -45,7 +45,7 @@ def send_error(h, code, message=None, explain=None):
     h.send_header("Connection", "close")
     if code == 405:
         h.send_header("Allow", _allowed(h))
-    elif code == 401 and h.check_password is not None:
+    elif code == 401:
         h.send_header("WWW-Authenticate", 'Basic realm="%s", charset="UTF-8"' % h.server_version)
     body = b""
     if code >= 200 and code not in (204, 205, 304):

@@ -37,6 +37,12 @@ class MultiplexingMixIn:
     _se_serving: "Any"
     _handle_request_noblock: "Any"
 
+    def _se_prepare(self):
+        # What changes when it begins to serve: another thread may look into it by then.
+        self._se_hub = None
+        self._se_plain = False
+        self.get_request = self.get_request
+
     def process_request(self, request, client_address):
         """Begin to handle one request; the multiplexer goes on with it."""
         if not self._se_plain:

@@ -23,6 +23,8 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "mixed:: plain:: services::stream classics::services",
+        "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
+        "passwords:PasswordHandler:stream",
         "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
         "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
     )

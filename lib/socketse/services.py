@@ -63,6 +63,10 @@ class Clock:
         self._seen = second, tick, low, high
         return (low + high) // 2, high - low + 1
 
+    def begins(self):
+        """Be told that a second of the system's clock begins now, within some milliseconds."""
+        self._seen = int(time.time()), port.ticks_ms(), 0, 20
+
     def set(self, seconds):
         """Let this clock, not the system's, show seconds from 1970 now."""
         self._shift = int(seconds) - int(time.time()) - self._epoch

@@ -10,7 +10,7 @@ NAMES = (
     "StreamRequestHandler DatagramRequestHandler ThreadingMixIn ThreadingTCPServer "
     "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer "
     "AsyncStreamRequestHandler Multiplexer MultiplexingMixIn MultiplexingTCPServer "
-    "MultiplexingUnixStreamServer"
+    "MultiplexingUnixStreamServer AuthMixIn Secret AuthError Users PasswordHandler"
 ).split()
 
 

@@ -601,9 +601,47 @@ def test_basic_authentication():
             Secret.setup(self)
             self.client_address = ("192.0.2.1", 4711)
 
+    class Waits(Handler):
+        async def check_password(self, user, password):
+            await self.sleep(0.01)
+            return password == "open: sesame"
+
+    with Serving("multiplexer", Waits) as server, Browser(server.server_address) as c:
+        assert c.get("/", right)[2] == LINE
+        assert c.get("/", right, "Content-Length: 9", command="PUT", body=bytes(9))[2][:1] == b"9"
+        assert c.get("/", "Authorization: Basic QWxhZGRpbjp3cm9uZw==")[0] == 401
+
     with Serving("multiplexer", Elsewhere) as server, Browser(server.server_address) as c:
         status, got, body = c.get("/", right)
         assert status == 403 and b"TLS" in body
+
+
+def test_users():
+    from socketse import guard
+    from socketse.users import Users
+
+    path = folder()
+    users = Users(path + "/users", 10)
+    users.set("me", "s3cret:")
+
+    class Mine(Handler):
+        pass
+
+    Mine.users = users
+    right = "Authorization: Basic bWU6czNjcmV0Og=="
+    wrong = "Authorization: Basic bWU6d3Jvbmc="
+    try:
+        for kind in ("plain", "multiplexer"):
+            with Serving(kind, Mine) as server:
+                with Browser(server.server_address) as c:
+                    assert c.get("/", right)[2] == LINE
+                    post = c.get("/", right, "Content-Length: 2", command="POST", body=b"hi")
+                    assert post[2] == b"- hi"
+                    assert c.get("/", wrong)[0] == 401 and c.closed()
+                assert not server.told, server.told
+            guard.table.clear()
+    finally:
+        remove(path)
 
 
 def test_interim_answers():

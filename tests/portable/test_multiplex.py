@@ -134,6 +134,20 @@ def narrow(server):
 # A server of its own.
 
 
+def test_a_server_has_all_its_attributes_before_it_serves():
+    # Without a GIL a thread that looks into an object must not see it grow.
+    for kind in (TCPServer, MultiplexingTCPServer):
+        address = free()
+        server = kind(address, Echo)
+        before = sorted(server.__dict__)
+        with serving(server):
+            client = Client(address)
+            client.send(b"hi\n")
+            assert client.line() == b"hi\n"
+            client.close()
+            assert sorted(server.__dict__) == before
+
+
 def test_clients_are_served_at_once():
     with serving(server_with(max_connections=30)) as server:
         clients = [Client(server.server_address) for _ in range(20)]

@@ -103,7 +103,8 @@ def reach(packed):
     """
     if _host.get(_host.LINK):
         first = packed[4]
-        if bytes(packed[4:8]) == _gateway:  # its ports, too, are higher than we believe
+        # The gateway's ports, too, are higher than the board believes.
+        if packed[6] == _gateway[2] and bytes(packed[4:8]) == _gateway:
             port = (packed[2] << 8 | packed[3]) + _host.PORT_OFFSET
             return bytes(packed[:2]) + bytes((port >> 8, port & 255)) + bytes(packed[4:])
         if first == 127 or 224 <= first < 240:

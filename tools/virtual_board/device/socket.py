@@ -197,12 +197,15 @@ class socket(io.IOBase):
         if ESP32 and not data:
             self._dead = True  # taken for the end of a stream; from now on nothing else comes
         if buf != self._packed:
-            self._packed = buf
-            self._peer = _unpack(buf)
-            if _radio and self._peer[0] == _radio.gateway:
-                self._packed = None
-                self._peer = _radio.sender(self._peer)
+            self._heard(buf)
         return data, self._peer
+
+    def _heard(self, buf):
+        self._packed = buf
+        self._peer = _unpack(buf)
+        if _radio and self._peer[0] == _radio.gateway:
+            self._packed = None
+            self._peer = _radio.sender(self._peer)
 
     def send(self, data):
         if ESP32 and not len(data):
@@ -223,8 +226,11 @@ class socket(io.IOBase):
         if ESP32 and not len(data):
             raise AssertionError("esp32: sendto of nothing never returns")
         native = self._open()
-        packed = self._packed if address is self._peer else None
-        if packed is None:
+        if address is self._peer and self._packed:
+            packed = self._packed
+        else:
+            if _radio and address[0].count(".") != 3:
+                raise ValueError("invalid arguments")  # boards resolve nothing here
             packed = _pack(address)
         if _radio:
             packed = self._outward(packed)

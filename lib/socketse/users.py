@@ -1,0 +1,242 @@
+"""A file of users and passwords: salted, hashed many times over, and never half written.
+
+A line is a user's name and what RFC 5803 stores, as PostgreSQL writes it:
+
+    anna:SCRAM-SHA-256$2000:<salt>$<StoredKey>:<ServerKey>
+
+in base64. Lines that begin with # are comments. Each change writes a new file, flushes it to the
+disk or flash, and renames it: LittleFS and POSIX do that in one go.
+"""
+
+import os
+from binascii import a2b_base64, b2a_base64
+from errno import ENOENT
+
+from . import port
+from .scram import encode, finish, keys, salted, same, sha256
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+# Of all users files: two objects may mean one file.
+_lock: "Any" = port._thread and port._thread.allocate_lock()
+
+
+class Users:
+    """A users file.
+
+    path        of the file; if it is missing nobody is known, and set() makes it
+    iterations  of the hash in new entries; None: 2,000 on boards, else 100,000.
+                A host can write a board's file: with as few as the board can stand
+    Names have 1 to 64 bytes, no colon, no control character, and do not begin with #;
+    passwords have 1 to 128 bytes. Both are str or UTF-8, taken as they are.
+    Methods raise OSError if the file cannot be read or written, ValueError if it is damaged.
+    """
+
+    def __init__(self, path, iterations=None):
+        if iterations is None:
+            iterations = 100000 if port.platform in ("", "linux") else 2000
+        if iterations < 1:
+            raise ValueError("iterations of a hash: at least 1, not %r" % (iterations,))
+        self.path = path
+        self.iterations = iterations
+        self._seed = os.urandom(16)
+
+    def find(self, user):
+        """Return (iterations, salt, StoredKey, ServerKey) of a user.
+
+        One who is not known gets an entry that looks like the others and that no password
+        matches, the same each time.
+        """
+        name = encode(user)
+        n = self.iterations
+        seed = self._seed
+        found = None
+        try:
+            with open(self.path, "rb") as f:
+                for line in f:  # all of them: how long it takes does not tell who is there
+                    this, entry = _split(line)
+                    if this and entry:
+                        if this == name and not found:
+                            found = entry
+                        if seed is self._seed:
+                            seed = entry
+        except OSError as e:
+            if e.errno != ENOENT:
+                raise
+        if found:
+            return _parse(found, self.path)
+        if seed is not self._seed:
+            n = _parse(seed, self.path)[0]
+        salt = sha256(seed + b"\0" + name).digest()[:16]
+        return n, salt, os.urandom(32), os.urandom(32)
+
+    def names(self):
+        """Return the names of all users, a list."""
+        found = []
+        try:
+            with open(self.path, "rb") as f:
+                for line in f:
+                    name = _split(line)[0]
+                    if name:
+                        found.append(name.decode())
+        except OSError as e:
+            if e.errno != ENOENT:
+                raise
+        return found
+
+    @port.coro
+    def check(self, user, password, h=None):
+        """Return whether the password is the user's. A coroutine: guard.check() slows failures.
+
+        h  the AsyncStreamRequestHandler for which it hashes in slices; None: in one go
+        """
+        n, salt, stored, _ = self.find(user)
+        key = yield from salted(encode(password), salt, n, h)
+        return same(keys(key)[0], stored)
+
+    def check_now(self, user, password):
+        """Return whether the password is the user's: in one go."""
+        return finish(self.check(user, password))
+
+    @port.coro
+    def change(self, user, old, new, h=None):
+        """Give the user a new password if the old one is right. A coroutine, with h as in check().
+
+        Returns True when it is in the file for good. False: the old one is wrong, or
+        somebody was faster. Raises ValueError for a new one that cannot be one.
+        """
+        line = None
+        password = _password(new)
+        entry = self.find(user)
+        key = yield from salted(encode(old), entry[1], entry[0], h)
+        if not same(keys(key)[0], entry[2]):
+            return False
+        line = yield from self._line(encode(user), password, h)
+        return self._replace(encode(user), line, entry)
+
+    def change_now(self, user, old, new):
+        """Do what change() does: in one go."""
+        return finish(self.change(user, old, new))
+
+    def set(self, user, password):
+        """Give a user a password; one who is not there is added. Raises ValueError for a bad name.
+
+        That it is good is left to the caller: it need not be known before.
+        """
+        name = encode(user)
+        if not 0 < len(name) <= 64 or b":" in name or name[0] == 35 or _has_controls(name):
+            raise ValueError("no name for a user: %r" % (user,))
+        name.decode()
+        self._replace(name, finish(self._line(name, _password(password), None)), None)
+
+    def delete(self, user):
+        """Forget a user. Returns False if there was none."""
+        return self._replace(encode(user), b"", None)
+
+    @port.coro
+    def _line(self, name, password, h):
+        salt = os.urandom(16)
+        key = yield from salted(password, salt, self.iterations, h)
+        line = name + b":SCRAM-SHA-256$%d" % self.iterations
+        for mark, part in zip((b":", b"$", b":"), (salt,) + keys(key)):
+            line += mark + b2a_base64(part)[:-1]
+        return line + b"\n"
+
+    def _replace(self, name, line, expected):
+        # Put line in the place of name's, b"": nothing. Return whether that was there; with
+        # expected only if it says so, with a new name True. Nobody comes between.
+        if _lock:
+            _lock.acquire()
+        held = None
+        try:
+            if not port.platform:
+                held = port.hold(self.path)
+            path = self.path + ".new"
+            f = _create(path, self.path)
+            whole = False
+            try:
+                with f:
+                    done = self._copy(f, name, line, expected)
+                    if done:
+                        f.flush()  # MicroPython's goes as far as the disk, or flash
+                        if not port.platform:
+                            port.fsync(f)
+                    whole = done
+                if whole and port.platform:
+                    os.rename(path, self.path)
+                elif whole:
+                    port.replace(path, self.path)
+            finally:
+                if not whole:
+                    os.remove(path)  # there may be no room for it
+            return done
+        finally:
+            if held is not None:
+                os.close(held)
+            if _lock:
+                _lock.release()
+
+    def _copy(self, f, name, line, expected):
+        found = False
+        try:
+            with open(self.path, "rb") as old:
+                for other in old:
+                    this, entry = _split(other)
+                    if this != name:
+                        f.write(other if other[-1:] == b"\n" else other + b"\n")
+                    elif expected and _parse(entry, self.path) != expected:
+                        return False
+                    elif not found:
+                        found = True
+                        f.write(line)
+        except OSError as e:
+            if e.errno != ENOENT:
+                raise
+        if found or expected or not line:
+            return found
+        f.write(line)
+        return True
+
+
+def _create(path, like):
+    if port.platform:
+        return open(path, "wb")
+    return port.create(path, like)
+
+
+def _password(text):
+    text = encode(text)
+    if not 0 < len(text) <= 128 or _has_controls(text):
+        raise ValueError("a password has 1 to 128 bytes, and no control characters")
+    return text
+
+
+def _has_controls(text):
+    for c in text:
+        if c < 32 or c == 127:
+            return True
+    return False
+
+
+def _split(line):
+    # Return (name, the rest) of a line; (b"", b""): it has none.
+    line = line.strip()
+    at = line.find(b":")
+    if at < 1 or line[0] == 35:  # "#"
+        return b"", b""
+    return line[:at], line[at + 1 :]
+
+
+def _parse(entry, path):
+    # Return (iterations, salt, StoredKey, ServerKey).
+    try:
+        kind, n, rest = entry.replace(b":", b"$", 1).split(b"$", 2)
+        salt, stored, server = rest.replace(b":", b"$").split(b"$")
+        stored = a2b_base64(stored)
+        server = a2b_base64(server)
+        if kind != b"SCRAM-SHA-256" or len(stored) != 32 or len(server) != 32:
+            raise ValueError
+        return int(n), a2b_base64(salt), stored, server
+    except ValueError:
+        raise ValueError("a line of %s is not NAME:SCRAM-SHA-256$..." % path)
