@@ -13,8 +13,8 @@ import pytest
 from conftest import LIB, ROOT, connect, find_target, free_port
 
 PROGRAMS = ROOT / "tests" / "programs"
-# What socketserver has nothing for: tested in test_passwords.py.
-OURS = {"passwords.py", "setpassword.py"}
+# Tested in test_passwords.py.
+ELSEWHERE = {"passwords.py", "setpassword.py"}
 
 
 class Case:
@@ -69,6 +69,20 @@ CASES = [
     Case("time_threading.py", client="second, it is TIME\nfirst, it is TIME\n"),
     Case("lines.py", client="".join(numbered_answers())),
 ]
+# What CPython's socketserver has nothing for.
+OURS = [
+    Case(
+        "double_messages.py",
+        args=["qwerty"],
+        client="qwertyqwerty\n42\n(1, 'x', 1, 'x')\n[None, None]\nb'\\x00\\x00'\n"
+        "a dict cannot be doubled\nat the server in double_messages.py\n",
+    ),
+    Case(
+        "remote_dict.py",
+        client="True False\nTrue\n[\"('one', (1, 'tuple'))\", '(1, 2)']\n2 2 True None\n"
+        "KeyError two\n",
+    ),
+]
 
 
 class Place:
@@ -92,9 +106,11 @@ def place(request, tmp_path):
     if request.param != "socketserver":
         return Place(find_target(request.param))
     for path in PROGRAMS.glob("*.py"):
-        if path.name in OURS:
+        if path.name in ELSEWHERE:
             continue
         original = path.read_text()
+        if path.name in [case.file for case in OURS]:
+            continue
         text = original.replace("\nfrom socketse import ", "\nfrom socketserver import ")
         assert (text == original) == (path.name == "client.py")
         assert "socketse " not in text and "socketse." not in text
@@ -137,7 +153,7 @@ def end(server, port, served=""):
 
 def test_every_program_is_here():
     files = {path.name for path in PROGRAMS.glob("*.py")}
-    assert files == {case.file for case in CASES} | {"client.py"} | OURS
+    assert files == {case.file for case in CASES + OURS} | {"client.py"} | ELSEWHERE
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "_".join([case.file[:-3], *case.words]))
@@ -150,6 +166,20 @@ def test_server_and_client(case, place, start):
         call(Place(find_target("cpython")), case, port, total=120)
         clients = 2
     end(server, port, case.server * clients)
+
+
+@pytest.mark.parametrize("case", OURS, ids=lambda case: case.file[:-3])
+def test_our_server_and_client(case, target, start):
+    place = Place(target)
+    port = free_port()
+    server = serve(place, start, case, port)
+    call(place, case, port)
+    call(Place(find_target("cpython")), case, port)
+    end(server, port)
+    port = free_port()
+    server = serve(Place(find_target("cpython")), start, case, port)
+    call(place, case, port)
+    end(server, port)
 
 
 def test_threading_server_gets_its_port_back(place, start):
@@ -167,7 +197,7 @@ def test_threading_server_gets_its_port_back(place, start):
 
 def test_tells_how_to_call_it(target):
     place = Place(target)
-    for case in CASES:
+    for case in CASES + OURS:
         form = "usage: %s server PORT.*\nusage: %s client PORT.*\n" % (case.file, case.file)
         for args in ([], ["server", "port", *case.words], ["client", "7100", "too", "many"]):
             done = place.run(case.file, *args)

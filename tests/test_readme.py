@@ -10,7 +10,7 @@ import clients
 import interpreters
 import pytest
 import virtual_board
-from conftest import ROOT, find_target, free_port
+from conftest import ROOT, connect, find_target, free_port
 from test_services import PORTS, free_base
 
 TEXT = (ROOT / "README.md").read_text()
@@ -108,7 +108,7 @@ def test_every_block_is_tried_here():
     indented, fenced = blocks()
     known = [line for block in TRIED for line in block.splitlines()]
     assert [line for block in indented for line in block.splitlines() if line not in known] == []
-    assert len(fenced) == 5
+    assert len(fenced) == 7
 
 
 def test_first_success(start, tmp_path):
@@ -141,8 +141,6 @@ def test_the_first_server(start, tmp_path, name):
 
 
 def ask(host, port):
-    from conftest import connect
-
     with connect(port, host) as client:
         client.sendall(b"hi\n")
         return client.makefile("rb").readline()
@@ -207,6 +205,20 @@ def block_of(text):
     """Return the one command between backticks of the README with this text in it."""
     (found,) = [one for one in re.findall("`([^`\n]+)`", TEXT) if text in one and " anna" in one]
     return found
+
+
+@pytest.mark.parametrize("names", [("cpython", "unix64"), ("unix64", "cpython")], ids="-".join)
+def test_an_object_at_the_server(start, tmp_path, names):
+    port = str(free_port())
+    ends = []
+    for end, text in zip(("server.py", "client.py"), blocks()[1][2:]):
+        ends.append(tmp_path / end)
+        ends[-1].write_text(text.replace("7120", port))
+    server = start(find_target(names[0]), ends[0])
+    connect(int(port)).close()
+    done = find_target(names[1]).run(ends[1])
+    assert (done.stdout, done.stderr) == ("25 ['pin', 'switch']\n", "")
+    server.wait_for("pin 25 on\n")
 
 
 def test_a_program_on_a_board(reader):

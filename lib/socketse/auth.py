@@ -182,12 +182,15 @@ def _set_timeout(h, is_async, seconds):
 
 @port.coro
 def _line(h, is_async):
-    # Return the client's next line; b"" if that is none.
-    try:
+    # Return the client's next line; b"" if that is none, or it comes too slowly: byte by byte, as
+    # each wait may last SECONDS, and a line has many bytes.
+    data = b""
+    end = port.ticks_add(port.ticks_ms(), int(SECONDS * 1000))
+    while data[-1:] != b"\n":
+        c = h.rfile.read(1)
         if is_async:
-            data = yield from h.rfile.readline()
-        else:
-            data = h.rfile.readline(LINE)
-    except ValueError:
-        return b""  # longer than max_line
-    return data if len(data) <= LINE and data[-1:] == b"\n" else b""
+            c = yield from c
+        if not c or len(data) >= LINE or port.ticks_diff(end, port.ticks_ms()) < 0:
+            return b""
+        data += c
+    return data

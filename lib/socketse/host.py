@@ -8,14 +8,17 @@ import _thread
 import errno
 import gc
 import io
+import json
 import os
 import select
 import socket
+import sys
 import threading
 import time
 import traceback
 import types
 from _thread import get_ident
+from typing import Any
 
 __all__ = [
     "poll",
@@ -24,6 +27,7 @@ __all__ = [
     "_thread",
     "accept",
     "accept_native",
+    "add_stack",
     "allow_reuse_address",
     "timeout",
     "bind",
@@ -31,9 +35,11 @@ __all__ = [
     "const",
     "coro",
     "create",
+    "dumps",
     "fsync",
     "get_ident",
     "hold",
+    "internal",
     "iscoroutinefunction",
     "makefile",
     "pbkdf2_hmac",
@@ -53,6 +59,18 @@ allow_reuse_address = os.name != "nt"
 
 collect = gc.collect
 coro = types.coroutine
+# From these it is not far to everything: no remote object.
+internal = (
+    type,
+    types.ModuleType,
+    types.CodeType,
+    types.FrameType,
+    types.TracebackType,
+    types.CoroutineType,
+    types.AsyncGeneratorType,
+    types.MappingProxyType,
+    types.CellType,
+)
 Socket = socket.socket
 
 
@@ -196,6 +214,34 @@ def print_exception(exc, file):
         traceback.print_exc(file=file)
     else:
         traceback.print_exception(type(exc), exc, exc.__traceback__, file=file)
+
+
+def dumps(obj):
+    """Return obj as JSON without spaces, as short as MicroPython's is."""
+    return json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+
+
+_hook: Any = None  # what sys.excepthook was before add_stack
+
+
+def add_stack(exc, text):
+    """Let text, the server's traceback, be shown below exc's own if nobody catches it."""
+    global _hook
+    text = "At the server:\n" + text.rstrip("\n")
+    if sys.version_info >= (3, 11):
+        exc.add_note(text)
+        return
+    exc._se_stack = text
+    if _hook is None:
+        _hook = sys.excepthook
+        sys.excepthook = _excepthook
+
+
+def _excepthook(kind, exc, trace):
+    _hook(kind, exc, trace)
+    text = getattr(exc, "_se_stack", None)
+    if text:
+        print(text, file=sys.stderr)
 
 
 class Thread(threading.Thread):

@@ -163,10 +163,11 @@ class Users:
                         if not port.platform:
                             port.fsync(f)
                     whole = done
-                if whole and port.platform:
-                    os.rename(path, self.path)
-                elif whole:
-                    port.replace(path, self.path)
+                if whole:
+                    if port.platform:
+                        os.rename(path, self.path)
+                    else:
+                        port.replace(path, self.path)
             finally:
                 if not whole:
                     os.remove(path)  # there may be no room for it

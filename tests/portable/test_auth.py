@@ -82,7 +82,7 @@ def forgive():
     guard.table.clear()
 
 
-def test_hmac_and_pbkdf2_are_the_standards():
+def hmac_and_pbkdf2_are_the_standards():
     def hexed(data):
         return hexlify(data).decode()
 
@@ -107,7 +107,7 @@ def test_hmac_and_pbkdf2_are_the_standards():
     assert not scram.same(b"ab", b"abc") and not scram.same(b"", b"a")
 
 
-def test_proof_and_signature_are_those_of_rfc_7677():
+def proof_and_signature_are_those_of_rfc_7677():
     from binascii import a2b_base64
 
     salt = a2b_base64(b"W22ZaJ0SNY7soEsUEjb6gQ==")
@@ -123,6 +123,12 @@ def test_proof_and_signature_are_those_of_rfc_7677():
     assert scram.hmac(server_key, message) == signature
     proof = a2b_base64(b"dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
     assert scram.xor(proof, scram.hmac(stored, message)) == scram.hmac(key, b"Client Key")
+
+
+def test_mathematics():
+    """One program for what needs no server."""
+    hmac_and_pbkdf2_are_the_standards()
+    proof_and_signature_are_those_of_rfc_7677()
 
 
 def test_who_knows_the_secret_is_served_by_every_kind_of_server():
@@ -320,6 +326,19 @@ def test_silence_in_the_middle_of_a_line_ends_it():
                 c.send(b"0123")
                 assert c.rest()[:3] in (b"", b"NO ")
             with Client(server.server_address) as c:
+                c.send(b"AUTH 1 ")
+                c._socket.settimeout(0.05)
+                for _ in range(100):  # so slowly that no wait is too long
+                    try:
+                        c.send(b"0")
+                        assert c.recv()[:3] in (b"", b"NO ")
+                        break
+                    except OSError as e:
+                        if not port.timeout(e):
+                            break
+                else:
+                    raise AssertionError("one byte after the other holds a place for ever")
+            with Client(server.server_address) as c:
                 login(c)
                 port.sleep_ms(250)  # from now on the handler's own timeout holds
                 c.send(b"still here\n")
@@ -378,7 +397,7 @@ def attempt(h, ok):
     return key is not None
 
 
-def test_failures_double_the_wait_up_to_a_limit_and_are_forgiven():
+def failures_double_the_wait_up_to_a_limit_and_are_forgiven():
     with clock():
         h = Fake("10.0.0.1")
         other = Fake("10.0.0.2")
@@ -399,7 +418,7 @@ def test_failures_double_the_wait_up_to_a_limit_and_are_forgiven():
         assert Fake.now - before == 250
 
 
-def test_success_does_not_wipe_out_failures():
+def success_does_not_wipe_out_failures():
     with clock():
         h = Fake("10.0.0.1")
         for _ in range(4):
@@ -413,7 +432,7 @@ def test_success_does_not_wipe_out_failures():
         assert Fake.now - before >= 2000
 
 
-def test_table_of_addresses_is_bounded_and_keeps_the_worst():
+def table_of_addresses_is_bounded_and_keeps_the_worst():
     with clock():
         bad = Fake("10.1.1.1")
         for _ in range(5):
@@ -437,7 +456,7 @@ def test_table_of_addresses_is_bounded_and_keeps_the_worst():
         assert "10.2.0.5" in guard.table and len(guard.table) <= guard.MAX_ADDRESSES + 1
 
 
-def test_one_at_a_time_of_an_address_and_none_for_ever():
+def one_at_a_time_of_an_address_and_none_for_ever():
     with clock():
         h, other = Fake("10.0.0.1"), Fake("10.0.0.2")
         key = scram.finish(guard.turn(h, True))
@@ -449,6 +468,14 @@ def test_one_at_a_time_of_an_address_and_none_for_ever():
         assert 60000 <= Fake.now - before < 60100
         guard.tell(key, True)
         assert key not in guard.table
+
+
+def test_guard():
+    """Who may try again, and when."""
+    failures_double_the_wait_up_to_a_limit_and_are_forgiven()
+    success_does_not_wipe_out_failures()
+    table_of_addresses_is_bounded_and_keeps_the_worst()
+    one_at_a_time_of_an_address_and_none_for_ever()
 
 
 def test_ipv6_counts_by_network():

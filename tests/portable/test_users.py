@@ -88,7 +88,7 @@ def test_set_check_change_delete():
         assert folder.there() == [path.split("/")[1]]  # and nothing half done beside it
 
 
-def test_same_password_looks_different_each_time():
+def same_password_looks_different_each_time():
     with Folder() as path:
         users = Users(path, 1)
         lines = set()
@@ -100,7 +100,7 @@ def test_same_password_looks_different_each_time():
         assert "secret" not in text(path)
 
 
-def test_what_cannot_be_stored_is_refused():
+def what_cannot_be_stored_is_refused():
     with Folder() as path:
         users = Users(path, 1)
         users.set("anna", "secret")
@@ -113,7 +113,7 @@ def test_what_cannot_be_stored_is_refused():
         raises(ValueError, Users, path, 0)
 
 
-def test_lines_of_others_stay_as_they_are():
+def lines_of_others_stay_as_they_are():
     with Folder() as path:
         users = Users(path, 7)
         users.set("anna", "secret")
@@ -127,7 +127,7 @@ def test_lines_of_others_stay_as_they_are():
         assert text(path) == "# who may come in\n\nbroken\n%s\n" % line
 
 
-def test_damaged_line_is_an_error_that_names_the_file():
+def damaged_line_is_an_error_that_names_the_file():
     with Folder() as path:
         users = Users(path, 7)
         users.set("anna", "secret")
@@ -144,7 +144,7 @@ def test_damaged_line_is_an_error_that_names_the_file():
             assert path in str(e)
 
 
-def test_entry_of_postgresql_is_understood():
+def entry_of_postgresql_is_understood():
     # RFC 7677's example as PostgreSQL stores it
     with Folder() as path:
         with open(path, "w") as f:
@@ -156,7 +156,7 @@ def test_entry_of_postgresql_is_understood():
         assert Users(path).check_now("user", "pencil") and not Users(path).check_now("user", "x")
 
 
-def test_unknown_users_look_like_known_ones():
+def unknown_users_look_like_known_ones():
     with Folder() as path:
         users = Users(path, 7)
         users.set("anna", "secret")
@@ -166,6 +166,16 @@ def test_unknown_users_look_like_known_ones():
         assert unknown[0] == 7 and unknown[:2] == users.find("nobody")[:2]
         assert unknown[:2] == Users(path, 9).find("nobody")[:2]  # after a restart, too
         assert unknown[1] != users.find("somebody")[1]
+
+
+def test_file_and_its_lines():
+    """What stands in it, and what may."""
+    same_password_looks_different_each_time()
+    what_cannot_be_stored_is_refused()
+    lines_of_others_stay_as_they_are()
+    damaged_line_is_an_error_that_names_the_file()
+    entry_of_postgresql_is_understood()
+    unknown_users_look_like_known_ones()
 
 
 def test_a_change_that_lost_the_race_is_no_change():

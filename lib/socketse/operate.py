@@ -1,0 +1,257 @@
+"""What a remote session needs less often than calls: the other requests, operators, refusals."""
+
+from . import message, port
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+_WIDE = 0x10000  # items or bits that a multiplication or a power may give
+
+
+async def accept(session):
+    """Return True if the client of a session has proven that it knows a secret."""
+    auth: Any = __import__("socketse.auth", None, None, ("accept",))
+    source = session.server.secret
+    if isinstance(source, (str, bytes)):
+        source = session.server.secret = auth.Secret(source)
+    user = await auth.accept(session, source, b"remote")
+    if user is None:
+        return False
+    if user is False:
+        error = PermissionError if not port.platform else OSError
+        refusal = error(13, "this server wants a secret")
+        session.write(message._first(session, message.dumps(refusal, session.max_message)))
+        return False
+    session.user = user
+    return True
+
+
+def refuse(server, request, client_address):
+    """Tell the client that its address may not connect."""
+    text = "Connect from %s to %s port %s locked" % (
+        client_address[0],
+        server.server_address[0],
+        server.server_address[1],
+    )
+    kind = PermissionError if not port.platform else OSError
+    try:
+        request.send(b"00000001V1" + message.dumps(kind(13, text), server.max_message))
+    except OSError:
+        server._se_count("errors")  # it is gone already
+
+
+def operate(session, verb, request):
+    """Return the frame that answers a request other than RUN; raise what it raises."""
+    server = session.server
+    limit = session.max_message
+    name: Any = request[2] if len(request) > 2 else None
+    args = request[3] if len(request) > 3 else ()
+    if verb == "NEW":
+        if session.se_objects[0] is not None:
+            raise ValueError("NEW comes once in a session")
+        kwargs = request[4] if len(request) > 4 else {}
+        make: Any = server.user_class or Functions
+        obj: Any = make(*args, **kwargs)
+        session.se_objects[0] = obj
+        return _object(0, obj, type(obj).__name__, getattr(type(obj), "__module__", ""))
+    obj = session.unwrap("o", request[1]) if len(request) > 1 else None
+    found: Any = None
+    if verb == "DIR":
+        found = tuple(_names(session, obj))
+    elif verb == "ALL":
+        return _copy(session, obj, limit)
+    elif verb == "OPS":
+        if server.expose is not None and name not in server.expose:
+            raise AttributeError("%r is not for clients" % (name,))
+        if name == "__call__":
+            found = obj(*args, **(request[4] if len(request) > 4 else {}))
+        else:
+            found = _operator(obj, name, args, limit)
+    elif verb == "GET":
+        own = obj is session.se_objects[0] and server.functions.get(name)
+        if own:
+            return _object(-2, own, "method", name)
+        found = session.getattr(obj, name)
+        if session.is_function(found) and not isinstance(found, type):
+            own = name in getattr(obj, "__dict__", ())
+            return _object(-2 if own else -1, found, "method", name)
+    elif verb == "SET":
+        session.check(obj, name)
+        setattr(obj, name, args)
+    elif verb == "DEL":
+        session.check(obj, name)
+        delattr(obj, name)
+    elif verb == "RUN":
+        raise ValueError("RUN without a name")
+    else:
+        raise ValueError("unknown request %r" % (verb,))
+    return message.dumps(found, limit, session.wrap)
+
+
+class Functions:
+    """What stands for the instance where there is no class: functions alone."""
+
+
+def _object(number, obj, kind, module):
+    text = getattr(obj, "__doc__", None)
+    text = text[:200] if type(text) is str else None
+    body = message._dumps([number, text, kind, module]).encode()
+    return b"%08dW" % len(body) + body
+
+
+def _names(session, obj):
+    # Return the names of what clients may know of obj.
+    found = set()
+    for name in dir(obj):
+        try:
+            session.check(obj, name)
+        except AttributeError:
+            continue
+        found.add(name)
+    if obj is session.se_objects[0]:
+        found.update(session.server.functions)
+    return sorted(found)
+
+
+def _copy(session, obj, limit):
+    # Return the frame of a copy of obj; what is in it and no value stays here.
+    expose = session.server.expose
+    kind = type(obj)
+    if kind in (list, dict, set, bytearray):
+        if expose is not None and "__iter__" not in expose:
+            raise AttributeError("'__iter__' is not for clients")
+        found = obj
+    elif kind not in (tuple, frozenset) and hasattr(obj, "__dict__"):
+        found = {}
+        for name in _names(session, obj):
+            value = obj.__dict__.get(name, len)
+            if not session.is_function(value) and not isinstance(value, session.internal):
+                found[name] = value
+    else:
+        if expose is not None and "__iter__" not in expose:
+            raise AttributeError("'__iter__' is not for clients")
+        found = list(obj)
+    # Its own list or dict is to be read, those in it are to stay.
+    data = message.encode(
+        found, message.max_depth, lambda x: None if x is found else session.wrap(x)
+    )
+    body = message._dumps(data).encode()
+    if len(body) > limit:
+        raise message.MessageError("a copy of %d bytes, more than max_message" % len(body))
+    return b"%08dP" % len(body) + body
+
+
+def _operator(a, name, args, limit):
+    # Few could be asked for by their name: MicroPython's own types have no such attributes.
+    n = len(args)
+    if n == 0:
+        if name == "__len__":
+            return len(a)
+        if name == "__iter__":
+            return iter(a)
+        if name == "__next__":
+            return next(a)
+        if name == "__str__":
+            return str(a)
+        if name == "__repr__":
+            return repr(a)
+        if name == "__bool__":
+            return bool(a)
+        if name == "__hash__":
+            return hash(a)
+        if name == "__neg__":
+            return -a
+        if name == "__pos__":
+            return +a
+        if name == "__invert__":
+            return ~a
+        if name == "__abs__":
+            return abs(a)
+        if name == "__int__":
+            return int(a)
+        if name == "__float__":
+            return float(a)
+        if name == "__reversed__":
+            return reversed(a)
+    elif n == 2:
+        if name == "__setitem__":
+            a[args[0]] = args[1]
+            return None
+    elif n == 1:
+        b = args[0]
+        if name == "__getitem__":
+            return a[b]
+        if name == "__delitem__":
+            del a[b]
+            return None
+        if name == "__contains__":
+            return b in a
+        if name == "__eq__":
+            return a == b
+        if name == "__ne__":
+            return a != b
+        if name == "__lt__":
+            return a < b
+        if name == "__le__":
+            return a <= b
+        if name == "__gt__":
+            return a > b
+        if name == "__ge__":
+            return a >= b
+        return _binary(a, b, name, limit)
+    raise ValueError("unknown operator %r of %d arguments" % (name, n))
+
+
+def _binary(a, b, name, limit):
+    if name[:3] == "__r" and name != "__rshift__":
+        a, b = b, a
+        name = "__" + name[3:]
+    if name == "__add__":
+        return a + b
+    if name == "__iadd__":
+        a += b
+        return a
+    if name == "__sub__":
+        return a - b
+    if name == "__mul__":
+        # On 32 bits MicroPython itself would crash: it multiplies the sizes without looking.
+        if _length(a, b) > limit or _length(b, a) > limit:
+            raise MemoryError("a result of more items than max_message")
+        return a * b
+    if name == "__truediv__":
+        return a / b
+    if name == "__floordiv__":
+        return a // b
+    if name == "__mod__":
+        if not isinstance(a, (str, bytes, bytearray)):  # "%999999999d"
+            return a % b
+    if name == "__pow__":
+        if not isinstance(a, int) or isinstance(b, int) and abs(b) * _bits(a) < _WIDE:
+            return a**b
+    if name == "__and__":
+        return a & b
+    if name == "__or__":
+        return a | b
+    if name == "__xor__":
+        return a ^ b
+    if name == "__lshift__":
+        if not isinstance(a, int) or b < _WIDE:
+            return a << b
+    if name == "__rshift__":
+        return a >> b
+    raise ValueError("unknown operator %r, or too large a result" % name)
+
+
+def _length(items, n):
+    # Return how many items there are in items * n.
+    if not isinstance(n, int):
+        return 0
+    try:
+        return len(items) * n
+    except TypeError:
+        return 0  # it has none
+
+
+def _bits(a):
+    # Return how many bits a has, but for a few.
+    return len("%x" % a) * 4

@@ -1,0 +1,338 @@
+"""Messages over a stream: what travels, what does not, and what is no message."""
+
+import io
+
+import support
+from socketse import AsyncStreamRequestHandler, MultiplexingTCPServer, message
+from support import Client, free, raises, serving, thread, wait_until
+
+VALUES = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    2**53 - 1,
+    2**53,
+    -(2**80),
+    0.0,
+    -0.0,
+    1.5,
+    21.3,
+    0.1 + 0.2,
+    1e300,
+    5e-324,
+    float("inf"),
+    float("-inf"),
+    "",
+    "text",
+    '\u00e9\u20ac\U0001f600 "\\\n\0!',
+    b"",
+    b"\x00\xff!",
+    bytearray(b"ab\xff"),
+    1.5 - 2j,
+    (),
+    (1, (2, ("x",))),
+    [],
+    [1, [2, [b"x"]]],
+    {},
+    {"a": {"b": (1,)}},
+    {"!b": 1},
+    {"!": 1, "x": 2},
+    {1: 2, (3, "4"): [5], None: None, False: 1.5},
+    set(),
+    {1, "x"},
+    frozenset((1, b"x")),
+]
+
+
+def same(a, b):
+    """Return True if a and b are alike, types included."""
+    if type(a) is not type(b):
+        return False
+    if type(a) in (list, tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    if type(a) is dict:
+        return len(a) == len(b) and all(key in b and same(a[key], b[key]) for key in a)
+    return repr(a) == repr(b) if type(a) is float else a == b
+
+
+class Pipe:
+    """A stream that gives back what is written, or what it is made of."""
+
+    def __init__(self, data=b"", met=0):
+        self.data = data
+        self.se_met = met
+
+    def write(self, data):
+        self.data += data
+
+    def readexactly(self, n):
+        data, self.data = self.data[:n], self.data[n:]
+        if len(data) < n:
+            raise EOFError
+        return data
+
+
+def test_values_come_back_with_their_types():
+    for value in VALUES:
+        pipe = Pipe()
+        message.send(pipe, value)
+        message.send(pipe, [value])
+        found = message.recv(pipe)
+        assert same(found, value), (value, found)
+        found = message.recv(pipe)
+        assert same(found, [value]), (value, found)
+
+
+def test_nan_and_slices():
+    pipe = Pipe()
+    message.send(pipe, [float("nan"), slice_of(1, None, -2)])
+    nan, found = message.recv(pipe)
+    assert nan != nan
+    assert (found.start, found.stop, found.step) == (1, None, -2)
+
+
+def slice_of(*args):
+    class Slicer:
+        def __getitem__(self, key):
+            return key
+
+    return Slicer()[args[0] : args[1] : args[2]]
+
+
+def test_frames_are_as_documented():
+    pipe = Pipe()
+    message.send(pipe, "h\u00e9")
+    message.send(pipe, b"\x01")
+    assert pipe.data == b"00000001V1" + b"00000003Sh\xc3\xa9" + b"00000001B\x01"
+    pipe = Pipe(met=3)
+    message.send(pipe, {"a": (1,)})
+    assert pipe.data.replace(b" ", b"")[9:] == b'{"a":{"!t":[1]}}'
+    assert pipe.data[8:9] == b"P"
+    pipe = Pipe(met=3)
+    message.send(pipe, ValueError("no"))
+    assert pipe.data[8:9] == b"E"
+
+
+def test_what_cannot_travel_raises_before_a_byte_is_sent():
+    class Own:
+        pass
+
+    circle = []
+    circle.append(circle)
+    deep = 1
+    for _ in range(message.max_depth + 1):
+        deep = (deep,)
+    for kind, what in (
+        (TypeError, len),
+        (TypeError, lambda: 1),
+        (TypeError, Own()),
+        (TypeError, Own),
+        (TypeError, io),
+        (TypeError, [1, (2, {"a": Own()})]),
+        (TypeError, {len: 1}),
+        (ValueError, circle),
+        (ValueError, deep),
+        (message.MessageError, "x" * (message.max_message + 1)),
+        (message.MessageError, b"x" * (message.max_message + 1)),
+        (message.MessageError, ["x" * message.max_message]),
+    ):
+        pipe = Pipe()
+        raises(kind, message.send, pipe, what)
+        assert pipe.data == b""
+
+
+def test_an_exception_is_raised_at_the_other_end():
+    class Own(Exception):
+        pass
+
+    def sent(error):
+        pipe = Pipe()
+        try:
+            raise error
+        except Exception as e:
+            message.send(pipe, e)
+        return pipe
+
+    pipe = sent(ValueError("no", 1, (2,)))
+    error = raises(ValueError, message.recv, pipe)
+    assert error.args == ("no", 1, (2,))
+    assert "Traceback" in pipe.server_stack and "test_message.py" in pipe.server_stack
+    from socketse import RemoteError
+
+    error = raises(RemoteError, message.recv, sent(Own(1, len)))
+    assert error.args[:2] == ("Own", 1) and isinstance(error.args[2], str)
+    pipe = sent(Own("known"))
+    pipe.exceptions = {"Own": Own}
+    assert raises(Own, message.recv, pipe).args == ("known",)
+    # Neither what would end a program, nor what is no exception, nor what is none of Python's.
+    for name in ("SystemExit", "KeyboardInterrupt", "int", "__import__", "nothing"):
+        text = b'["%s",["x"],""]' % name.encode()
+        error = raises(RemoteError, message.recv, Pipe(b"%08dE" % len(text) + text, 3))
+        assert error.args == (name, "x")
+
+
+def test_a_long_exception_is_cut():
+    for limit in (200, 2000):
+        for error in (ValueError("x" * 10000), ValueError(*("\u20ac" * 1000,) * 20)):
+            data = message.dumps(error, limit)
+            assert len(data) <= limit + 9 and data[8:9] == b"E"
+            raises(ValueError, message.recv, Pipe(data, 3))
+
+
+def spoilt():
+    yield b"", message.SocketClosed
+    yield b"00000001", message.SocketClosed
+    yield b"00000005Sabc", message.SocketClosed
+    for data in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"0000001xSa",
+        b"+0000001Sa",
+        b"0000_001Sa",
+        b"-0000001Sa",
+        b"00000001Xa",
+        b"00000001V1",
+        b"99999999B",
+        b"%08dS" % (message.max_message + 1),
+    ):
+        yield data, message.MessageError
+    for data in (
+        b"S\xff",
+        b"P",
+        b"Pabc",
+        b'P"',
+        b'P{"!q":1}',
+        b'P{"!o":1}',
+        b'P{"!w":[1]}',
+        b'P{"!t":1}',
+        b'P{"!f":1}',
+        b'P{"!f":"x"}',
+        b'P{"!i":"x"}',
+        b'P{"!s":[[]]}',
+        b'P{"!c":[1]}',
+        b'P{"!d":[1]}',
+        b'P{"!d":[[[],1]]}',
+        b'P{"!d":["ab"]}',
+        b'P{"!t":[],"a":1}',
+        b"E[]",
+        b"E[1,[],1]",
+        b"W[]",
+        b"P" + b"[" * 20 + b"]" * 20,
+        b'P{"a":' * 20 + b"1" + b"}" * 20,
+        b"P" + b"[" * 500,
+    ):
+        yield b"%08d" % (len(data) - 1) + data, message.MessageError
+
+
+def test_what_is_no_message():
+    for data, kind in spoilt():
+        error = raises(kind, message.recv, Pipe(data, 3))
+        assert str(error), data
+
+
+def test_the_first_frame_tells_the_version():
+    for data in (b"00000001S1", b"00000001V2", b"00000002V11", b"00000001B\0"):
+        raises(message.MessageError, message.recv, Pipe(data))
+    assert message.recv(Pipe(b"00000001V1" + b"00000001Sx")) == "x"
+
+
+def test_data_that_would_fill_the_heap_are_refused():
+    for pattern in (b"[],", b"{},", b'"a",', b"1,", b"[ ", b'""', b"[]"):
+        n = (message.max_message - 4) // len(pattern)
+        data = b"[" + pattern * n + b"1]"
+        if len(data) * 4 > message.max_message:
+            raises(message.MessageError, message.recv, Pipe(b"%08dP" % len(data) + data, 3))
+
+
+class Doubling(AsyncStreamRequestHandler):
+    async def handle(self):
+        while True:
+            try:
+                value = await message.arecv(self)
+                await message.asend(self, value + value)
+            except message.SocketClosed:
+                return
+            except message.MessageError as e:
+                self.server.told.append(str(e))
+                await message.asend(self, e)
+                return
+            except TypeError as e:
+                await message.asend(self, e)
+
+
+def test_doubling_over_async_messages():
+    server = MultiplexingTCPServer(free(), Doubling)
+    server.told = []
+    with serving(server):
+        with Client(server.server_address) as client:
+            stream = message.Stream(client._socket)
+            for value in ("qwerty", b"\0", 3, (1, 2), [1], 1.5, "x" * 700, b"y" * 1000):
+                message.send(stream, value)
+                assert same(message.recv(stream), value + value)
+            message.send(stream, {})
+            raises(TypeError, message.recv, stream)
+            assert "test_message.py" in stream.server_stack
+            message.send(stream, "still")
+            assert message.recv(stream) == "stillstill"
+            client.send(b"nonsense and more")
+            raises(Exception, message.recv, stream)  # RemoteError: it is none of Python's
+            raises(message.SocketClosed, message.recv, stream)
+        assert len(server.told) == 1 and "no message begins with" in server.told[0]
+
+
+def test_a_peer_that_closes_in_the_middle():
+    class Handler(AsyncStreamRequestHandler):
+        async def handle(self):
+            try:
+                await message.arecv(self)
+            except message.SocketClosed as e:
+                self.server.told.append(e)
+
+    server = MultiplexingTCPServer(free(), Handler)
+    server.told = []
+    with serving(server):
+        for data in (b"", b"0000", b"00000001V1", b"00000001V1" + b"00000500Bx"):
+            with Client(server.server_address) as client:
+                client.send(data)
+        wait_until(lambda: len(server.told) == 4)
+
+
+def test_the_log():
+    class Log(io.StringIO):
+        pass
+
+    for level, lines in ((1, 2), (2, 4), (3, 6)):
+        pipe = Pipe(met=3)
+        pipe.log_level = level
+        pipe.log_file = Log() if not support.MICROPYTHON else io.StringIO()
+        pipe.peer = "them"
+        message.send(pipe, [1])
+        message.recv(pipe)
+        text = pipe.log_file.getvalue().split("\n")[:-1]
+        assert text[0] == "SEND 12 BYTES TO them", text
+        assert text[lines // 2] == "RECV 12 BYTES FROM them", text
+        assert len(text) == lines, text
+        if level == 3:
+            assert text[2] == text[5] == "[1]"
+
+
+def test_two_ends_talk_at_the_same_time():
+    class Handler(AsyncStreamRequestHandler):
+        async def handle(self):
+            for i in range(50):
+                await message.asend(self, (i, "x" * i))
+                assert await message.arecv(self) == [i]
+
+    with serving(MultiplexingTCPServer(free(), Handler)) as server:
+
+        def talk():
+            with Client(server.server_address) as client:
+                stream = message.Stream(client._socket)
+                for i in range(50):
+                    message.send(stream, [i])
+                for i in range(50):
+                    assert message.recv(stream) == (i, "x" * i)
+
+        records = [thread(talk) for _ in range(4)]
+        wait_until(lambda: all(record["done"] for record in records))

@@ -1,0 +1,807 @@
+"""Remote objects: a server's, used from a client.
+
+Each test_ function has both in one process. As a program this file is one end alone, so that
+tests/test_remote.py can let different interpreters talk to each other:
+
+    test_remote.py server KIND PORT     test_remote.py client PORT
+"""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rsplit("/", 1)[0])
+
+import support
+from socketse import (
+    AsyncStreamRequestHandler,
+    ConnectionLost,
+    MultiplexingTCPServer,
+    RemoteError,
+    RemoteServer,
+    connect,
+    message,
+)
+from socketse import Client as Remote
+from support import MICROPYTHON, Client, free, raises, serving, thread, wait_until
+
+
+class OwnError(Exception):
+    """An exception that only who registers it knows."""
+
+
+class Node:
+    """A part of a thing."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, Node) and self.value == other.value
+
+    def __lt__(self, other):
+        return self.value < other.value
+
+    def __gt__(self, other):
+        return self.value > other.value
+
+    def __hash__(self):
+        return hash(self.value)
+
+    def __add__(self, other):
+        return Node(self.value + (other.value if isinstance(other, Node) else other))
+
+    def __radd__(self, other):
+        return other + self.value
+
+    def __str__(self):
+        return "node %s" % self.value
+
+    def __repr__(self):
+        return "Node(%r)" % self.value
+
+    def __call__(self, x, plus=0):
+        return self.value + x + plus
+
+    def __len__(self):
+        return self.value
+
+
+class Thing:
+    """A thing of the server's."""
+
+    shared = "of the class"
+
+    def __init__(self, n=0, *more, **names):
+        if n == "fail":
+            raise OwnError("no such thing", 7)
+        self.n = n
+        self.more = more
+        self.names = names
+        self.items = [1, 2]
+        self.node = Node(5)
+        self.text = "abc"
+        self._secret = "secret"
+
+    def echo(self, x):
+        """Return x."""
+        return x
+
+    def double(self, x):
+        return x + x
+
+    def kind(self, x):
+        return type(x).__name__
+
+    def call(self, *args, **kwargs):
+        return args, tuple(sorted(kwargs.items()))
+
+    def fail(self, x):
+        raise ValueError("failed", x)
+
+    def own(self):
+        raise OwnError("own", 1)
+
+    def stop(self):
+        raise StopIteration("stopped")
+
+    def exit(self):
+        sys.exit(3)
+
+    def count(self, n):
+        number = 0
+        while number < n:
+            yield number
+            number += 1
+
+    def nodes(self, n):
+        return [Node(i) for i in range(n)]
+
+    def new(self):
+        return Node(1)
+
+    def is_node(self, x):
+        return x is self.node
+
+    def function(self):
+        return len
+
+    def none(self):
+        return None
+
+
+def server(kind, address, user_class=Thing, **options):
+    """Return a server of remote objects, "multiplexing" or "threading"."""
+    if kind == "threading":
+        from socketse import ThreadingRemoteServer
+
+        found = ThreadingRemoteServer(address, user_class, **options)
+    else:
+        found = RemoteServer(address, user_class, **options)
+    if user_class is Thing:
+        found.register(twice)
+        found.register(lambda a, b: a - b, "minus")
+    return found
+
+
+def twice(x):
+    """Return it twice."""
+    return x, x
+
+
+# What any client finds at any server: each is given the server's address.
+
+VALUES = [
+    None,
+    True,
+    0,
+    -(2**70),
+    1.5,
+    0.1 + 0.2,
+    "",
+    "h\u00e9",
+    b"\0\xff",
+    1 - 2j,
+    (),
+    (1, ("x",)),
+]
+
+
+def check_values(address):
+    with connect(*address) as c:
+        for value in VALUES + [frozenset((1, 2)), "x" * 600, b"y" * 1500]:
+            found = c.echo(value)
+            assert type(found) is type(value) and found == value, value
+        for value in ([1], {"a": 1}, {1: 2}, {1, 2}, bytearray(b"x")):
+            assert c.kind(value) == type(value).__name__
+            found = c.echo(value)
+            assert found == value and found._all() == value
+            assert type(found._all()) is type(value)
+
+
+def check_arguments(address):
+    with connect(*address, 1, 2, (3,), a=4) as c:
+        assert c.n == 1 and c.more == (2, (3,))
+        assert c.names._all() == {"a": 4}
+        assert c.call(1, 2, x=3, a=None) == ((1, 2), (("a", None), ("x", 3)))
+        assert c.call() == ((), ())
+        assert c.call(a=1) == ((), (("a", 1),))
+
+
+def check_attributes(address):
+    with connect(*address, 3) as c:
+        assert c.n == 3 and c.shared == "of the class"
+        c.n = (4, "x")
+        assert c.n == (4, "x")
+        c.fresh = [1]
+        assert c.fresh[0] == 1 and "fresh" in dir(c)
+        del c.fresh
+        raises(AttributeError, lambda: c.fresh)
+        raises(AttributeError, lambda: c.nothing)
+        assert "echo" in dir(c) and "n" in dir(c) and "twice" in dir(c)
+        assert not [name for name in dir(c) if name[0] == "_"]
+        assert c._all()["n"] == (4, "x") and c._all()["text"] == "abc"
+        assert "echo" not in c._all() and "_secret" not in c._all()
+        assert c._all()["items"][0] == 1  # it has stayed
+
+
+def check_operators(address):
+    with connect(*address) as c:
+        items = c.items
+        assert len(items) == 2 and items[0] == 1 and items[-1] == 2
+        items[0] = "x"
+        items.append(b"y")
+        assert items[0] == "x" and "x" in items and "z" not in items
+        del items[0]
+        assert items._all() == [2, b"y"]
+        assert items == [2, b"y"] and items != [2]
+        assert list(items) == [2, b"y"] and [x for x in items] == [2, b"y"]
+        assert (items + [3])._all() == [2, b"y", 3]
+        items += [4]
+        assert c.items._all() == [2, b"y", 4] and len(items) == 3
+        assert items[1:]._all() == [b"y", 4] and items[::-2]._all() == [4, 2]
+        assert str(items) == repr([2, b"y", 4]) or MICROPYTHON
+        assert bool(items) and not c.echo([])
+        raises(IndexError, lambda: items[9])
+        node = c.node
+        assert str(node) == "node 5" and repr(node) == "Node(5)" and len(node) == 5
+        assert (node + 2).value == 7 and (node + node).value == 10 and 1 + node == 6
+        assert node == c.node and c.new() < node and node > c.new()
+        assert node(1) == 6 and node(1, plus=2) == 8
+        assert c.echo({1, 2}) & {2, 3} == {2}
+        assert (c.echo([1]) * 2)._all() == [1, 1]
+        d = c.echo({"a": 1})
+        d[1, 2] = 3
+        assert d[1, 2] == 3 and "a" in d and sorted(list(d.values())) == [1, 3]
+        assert d.get("b") is None and d.get("a") == 1
+        raises(KeyError, lambda: d["b"])
+        raises(TypeError, lambda: c + 1)
+
+
+def check_objects_passed_back(address):
+    with connect(*address) as c:
+        assert c.is_node(c.node) and not c.is_node(c.new())
+        assert c.call(c.node)[0][0].value == 5
+        holder = c.echo([])
+        holder.append(c.node)
+        assert c.is_node(holder[0])
+        assert c.is_node(c.echo({"n": c.node})["n"])
+        with connect(*address) as other:
+            raises(TypeError, other.is_node, c.node)
+            assert other.n == 0
+
+
+def check_generators(address):
+    with connect(*address) as c:
+        assert list(c.count(5)) == [0, 1, 2, 3, 4]
+        generator = c.count(2)
+        assert next(generator) == 0 and next(generator) == 1
+        raises(StopIteration, next, generator)
+        assert [node.value for node in c.nodes(3)] == [0, 1, 2]
+        for i in c.count(1000):
+            if i == 2:
+                break
+        assert [list(c.count(2)) for _ in range(5)] == [[0, 1]] * 5
+
+
+def check_exceptions(address):
+    with connect(*address) as c:
+        error = raises(ValueError, c.fail, (1,))
+        assert error.args == ("failed", (1,))
+        stack = c._session.server_stack
+        assert "test_remote.py" in stack and "ValueError" in stack and "fail" in stack
+        error = raises(RemoteError, c.own)
+        assert error.args == ("OwnError", "own", 1)
+        raises(TypeError, c.echo)
+        raises(TypeError, c.function)  # a function cannot travel
+        raises(RemoteError, c.exit)
+        assert c.echo("still here") == "still here"
+    own = Remote(*address, exceptions=[OwnError])
+    assert raises(OwnError, own.new, "fail").args == ("no such thing", 7)
+    with own.new() as c:
+        assert raises(OwnError, c.own).args == ("own", 1)
+
+
+def check_functions(address):
+    with connect(*address) as c:
+        assert c.twice("x") == ("x", "x")
+        assert c.minus(5, 3) == 2
+        assert c.twice.__doc__ is None or c.twice.__doc__ == "Return it twice."
+
+
+def check_what_cannot_travel(address):
+    with connect(*address) as c:
+        for what in (len, lambda: 1, Thing, Thing(), sys, [len]):
+            raises(TypeError, c.echo, what)
+        raises(ValueError, c.echo, b"x" * message.max_message)
+        assert c.echo(1) == 1
+
+
+def check_ends(address):
+    c = connect(*address)
+    items, echo = c.items, c.echo
+    c.close()
+    c.close()
+    raises(ConnectionLost, lambda: c.n)
+    raises(ConnectionLost, len, items)
+    raises(ConnectionLost, echo, 1)
+
+
+def check_names_are_refused(address):
+    with connect(*address) as c:
+        for name in ("_secret", "__class__", "__dict__", "__init__", "_echo", "", 5, None):
+            for verb in ("GET", "RUN", "SET", "DEL"):
+                raises((AttributeError, ValueError), c._ask, verb, name)
+
+
+def check_unknown_requests(address):
+    with connect(*address) as c:
+        for verb in ("XYZ", "", 5, None, "get", "NEW"):
+            error = raises(ValueError, c._ask, verb, "n")
+            assert str(verb) in str(error) or verb == ""
+        error = raises(ValueError, c._ask, "OPS", "__enter__")
+        assert "__enter__" in str(error)
+
+
+def check_many_objects(address):
+    with connect(*address) as c:
+        nodes = c.nodes(50)
+        kept = [node for node in nodes]
+        assert [node.value for node in kept] == list(range(50))
+        for node in kept:
+            node.close()
+        for _ in range(3):
+            for node in nodes:
+                node.close()
+        for _ in range(300):
+            with c.new() as node:
+                assert node.value == 1
+
+
+CHECKS = [
+    check_values,
+    check_arguments,
+    check_attributes,
+    check_operators,
+    check_objects_passed_back,
+    check_generators,
+    check_exceptions,
+    check_functions,
+    check_what_cannot_travel,
+    check_ends,
+    check_names_are_refused,
+    check_unknown_requests,
+    check_many_objects,
+]
+
+
+def check_all(kind):
+    from support import quiet
+
+    with quiet(), serving(server(kind, free())) as s:
+        for check in CHECKS:
+            check(s.server_address)
+
+
+def test_multiplexing():
+    check_all("multiplexing")
+
+
+def test_threading():
+    check_all("threading")
+
+
+# What the server must be seen for.
+
+
+def test_sessions_are_apart():
+    with serving(server("multiplexing", free())) as s:
+        clients = [connect(*s.server_address, i) for i in range(4)]
+        for i in range(4):
+            clients[i].items.append(i)
+        for i in range(4):
+            assert clients[i].n == i and clients[i].items._all() == [1, 2, i]
+            clients[i].close()
+
+
+class Watched(RemoteServer):
+    """A server that shows its sessions."""
+
+    def __init__(self, *args, **options):
+        self.sessions = []
+        RemoteServer.__init__(self, *args, **options)
+        self.on_request = self.note
+
+    def note(self, session, request):
+        if session not in self.sessions:
+            self.sessions.append(session)
+
+
+def held(session):
+    """Return how many objects a session has."""
+    from socketse.session import _free
+
+    return len([one for one in session.se_objects or () if one is not _free])
+
+
+def test_reference_counts():
+    with serving(Watched(free(), Thing)) as s:
+        with connect(*s.server_address) as c:
+            node, again = c.node, c.node
+            session = s.sessions[0]
+            assert held(session) == 2
+            node.close()
+            assert again.value == 5 and held(session) == 2
+            again.close()
+            assert c.n == 0 and held(session) == 1
+            kept = [c.new() for _ in range(10)]
+            assert held(session) == 11
+            for one in kept:
+                one.close()
+            assert c.n == 0 and held(session) == 1
+            # The same places again.
+            kept = [c.new() for _ in range(10)]
+            assert held(session) == 11 and len(session.se_objects) == 11
+        wait_until(lambda: session.se_objects is None)
+
+
+def test_a_dropped_proxy_is_told_with_the_next_request():
+    if MICROPYTHON:
+        raise support.Skip("a __del__ that is called")
+    with serving(Watched(free(), Thing)) as s:
+        with connect(*s.server_address) as c:
+            node = c.node
+            assert held(s.sessions[0]) == 2
+            del node
+            assert held(s.sessions[0]) == 2
+            assert c.n == 0
+            assert held(s.sessions[0]) == 1
+
+
+def test_the_end_of_a_session_forgets_its_objects():
+    with serving(Watched(free(), Thing)) as s:
+        for how in ("close", "vanish"):
+            c = connect(*s.server_address)
+            assert c.node.value == 5
+            session = s.sessions[-1]
+            if how == "close":
+                c.close()
+            else:
+                c._session.socket.close()
+            wait_until(lambda session=session: session.se_objects is None)
+
+
+class Closing(AsyncStreamRequestHandler):
+    """Makes an instance, has methods, and closes at the first call."""
+
+    async def handle(self):
+        request = None
+        while request is None or request[0] != "RUN":
+            request = await message.arecv(self)
+            number = {"NEW": 0, "GET": -1}.get(request[0])
+            if number is not None:
+                answer = b'[%d,null,"Thing",""]' % number
+                self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+        self.server.calls += 1
+
+
+def test_a_lost_connection():
+    server = MultiplexingTCPServer(free(), Closing)
+    server.calls = 0
+    with serving(server):
+        remote = Remote(*server.server_address, timeout=20)
+        c = remote.new()
+        part, method = c.part, c.method
+        raises(ConnectionLost, method, 1)
+        raises(ConnectionLost, method, 1)
+        raises(ConnectionLost, part, 2)
+        raises(ConnectionLost, lambda: c.other)
+        raises(ConnectionLost, remote.new)
+        again = Remote(*server.server_address, timeout=20, reconnect=True)
+        for _ in range(3):
+            raises(ConnectionLost, again.new().method)
+        assert server.calls == 4  # no call is repeated
+
+
+def test_reconnect():
+    address = free()
+    first = server("multiplexing", address)
+    remote = Remote(*address, timeout=20, reconnect=True)
+    with serving(first):
+        c = remote.new(1)
+        assert c.n == 1
+    raises(ConnectionLost, lambda: c.n)
+    record = thread(later, address)
+    d = remote.new(2)
+    assert d.n == 2
+    raises(ConnectionLost, lambda: c.n)
+    d.finish()
+    wait_until(lambda: record["done"])
+
+
+def later(address):
+    """Serve again after a while."""
+    import time
+
+    time.sleep(0.3)
+    again = server("multiplexing", address)
+    again.register(again.shutdown, "finish")
+    again.serve_forever()
+    again.server_close()
+
+
+def test_without_reconnect_nothing_is_tried_again():
+    address = free()
+    remote = Remote(*address, timeout=20)
+    raises(OSError, remote.new)
+    with serving(server("multiplexing", address)):
+        c = remote.new()
+        assert c.n == 0
+    raises(ConnectionLost, lambda: c.n)
+    with serving(server("multiplexing", address)):
+        raises(ConnectionLost, remote.new)
+        with Remote(*address).new() as d:
+            assert d.n == 0
+
+
+def test_a_call_with_a_timeout():
+    import time
+
+    class Slow:
+        def sleep(self, seconds):
+            time.sleep(seconds)
+            return seconds
+
+    with serving(RemoteServer(free(), Slow)) as s:
+        c = connect(*s.server_address)
+        timed = c._timed(0.2)
+        assert timed.sleep(0) == 0
+        error = raises(OSError, timed.sleep, 1)
+        assert not isinstance(error, ConnectionLost)
+        raises(ConnectionLost, timed.sleep, 0)
+        raises(ConnectionLost, c.sleep, 0)
+
+
+def test_a_refused_address_is_told():
+    for kind in ("multiplexing", "threading"):
+        with serving(server(kind, free(), allow=["10.0.0.1"])) as s:
+            error = raises(OSError, connect, *s.server_address)
+            text = "Connect from 127.0.0.1 to 127.0.0.1 port %d locked" % s.server_address[1]
+            assert text in str(error), error
+            wait_until(lambda s=s: s.stats["refused"] == 1)
+
+
+def test_it_does_not_start_beyond_loopback_for_anybody():
+    for host in ("", "0.0.0.0", "192.168.1.2"):
+        error = raises(ValueError, RemoteServer, (host, free()[1]), Thing)
+        assert "secret" in str(error) and "allow" in str(error)
+    RemoteServer(("0.0.0.0", free()[1]), Thing, allow=["127.0.0.1"]).server_close()
+    RemoteServer(("localhost", free()[1]), Thing).server_close()
+
+
+def test_unknown_options():
+    error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
+    assert "nothing" in str(error)
+
+
+def test_expose_narrows():
+    options = {"expose": ("echo", "n", "items", "__len__")}
+    with serving(RemoteServer(free(), Thing, **options)) as s:
+        with connect(*s.server_address) as c:
+            assert c.n == 0 and c.echo(1) == 1 and len(c.items) == 2
+            assert dir(c) == ["echo", "items", "n"]
+            assert sorted(c._all()) == ["items", "n"]
+            for attempt in (
+                lambda: c.double(1),
+                lambda: c.text,
+                lambda: c.items.append(1),
+                lambda: c.items[0],
+                lambda: c.items._all(),
+                lambda: list(c.items),
+                lambda: str(c.items),
+                lambda: setattr(c, "text", 1),
+                lambda: delattr(c, "text"),
+            ):
+                raises(AttributeError, attempt)
+
+
+def test_functions_alone():
+    with serving(RemoteServer(free())) as s:
+        s.register(twice)
+        with connect(*s.server_address) as c:
+            assert c.twice(1) == (1, 1) and dir(c) == ["twice"]
+            raises(AttributeError, lambda: c.other)
+
+
+def test_on_request_sees_and_refuses():
+    seen = []
+
+    def note(session, request):
+        seen.append((session.client_address[0], request[0], request[2:3]))
+        if request[2:3] == ["double"]:
+            raise ValueError("not today")
+
+    with serving(RemoteServer(free(), Thing, on_request=note)) as s:
+        with connect(*s.server_address) as c:
+            assert c.echo(1) == 1 and c.n == 0
+            raises(ValueError, c._call, "double", 1)
+    verbs = [(verb, name) for _, verb, name in seen]
+    assert verbs == [
+        ("NEW", []),
+        ("GET", ["echo"]),
+        ("RUN", ["echo"]),
+        ("GET", ["n"]),
+        ("RUN", ["double"]),
+    ]
+    assert seen[0][0] == "127.0.0.1"
+
+
+def test_a_method_is_asked_for_once():
+    seen = []
+    with serving(RemoteServer(free(), Thing, on_request=lambda s, r: seen.append(r[0]))) as s:
+        with connect(*s.server_address) as c:
+            for i in range(3):
+                assert c.echo(i) == i
+    assert seen == ["NEW", "GET", "RUN", "RUN", "RUN"]
+
+
+def test_max_objects():
+    with serving(RemoteServer(free(), Thing, max_objects=5)) as s:
+        with connect(*s.server_address) as c:
+            kept = [c.new() for _ in range(4)]
+            error = raises(MemoryError, c.new)
+            assert "max_objects" in str(error)
+            kept.pop().close()
+            assert c.new().value == 1
+
+
+def test_max_calls_slows_down():
+    import time
+
+    with serving(RemoteServer(free(), Thing, max_calls=10)) as s:
+        with connect(*s.server_address) as c:
+            begin = time.time()
+            for i in range(25):
+                assert c.echo(i) == i
+            assert time.time() - begin > 0.9
+
+
+def test_max_message():
+    with serving(RemoteServer(free(), Thing, max_message=300)) as s:
+        with connect(*s.server_address) as c:
+            assert c.echo("x" * 200) == "x" * 200
+            raises(RemoteError, c.double, "x" * 200)  # the answer is too long
+            assert c.echo(1) == 1
+            raises((ConnectionLost, RemoteError), c.echo, "x" * 400)  # and this request
+            raises(ConnectionLost, c.echo, 1)
+
+
+def test_silent_sessions_end():
+    with serving(RemoteServer(free(), Thing, session_timeout=0.3)) as s:
+        c = connect(*s.server_address)
+        assert c.n == 0
+        wait_until(lambda: s.stats["timed_out"] == 1)
+        raises(ConnectionLost, lambda: c.n)
+
+
+def test_hostile_peers():
+    """None of them gets more than an answer and the end; the others are served."""
+    big = b"x" * 5000
+    with serving(server("multiplexing", free())) as s:
+        c = connect(*s.server_address)
+        for data in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\xff" * 100,
+            b"00000001V2",
+            b"00000001V1" + b"99999999B",
+            b"00000001V1" + b"00000001Sx",
+            b"00000001V1" + b"00000001P1",
+            b"00000001V1" + b"00000002P[]",
+            b"00000001V1" + b"00000003P[1]",
+            b"00000001V1" + b'00000007P["NEW" ',
+            b"00000001V1" + frame(b'["RUN",0,"echo",[1]]'),
+            b"00000001V1" + frame(b'["NEW",0,null,1]'),
+            b"00000001V1" + frame(b'["NEW",0,null,[],1]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN"]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",5,"echo"]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",-1,"echo"]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN","0","echo"]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,["echo"]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,{"a":1},1]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"echo",{"!o":9}]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"echo",[{"!w":[1,2,3,4]}]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["GET",0,"n",[],{},[0,-5,1]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["GET",0,"n",[],{},[7,1]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["GET",0,"n",[],{},5]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["SET",0,"n"]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["OPS",0,"__add__",5]'),
+            b"00000001V1" + big,
+        ):
+            with Client(s.server_address) as client:
+                client.send(data)
+                try:
+                    client._socket.recv(1)
+                except OSError as e:
+                    assert not MICROPYTHON or e, e  # a reset
+            assert c.echo(data[:50]) == data[:50]
+        c.close()
+
+
+def frame(data):
+    return b"%08dP" % len(data) + data
+
+
+def test_a_lost_id_is_refused():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            node = c.new()
+            number = node._id
+            node.close()
+            assert c.n == 0
+            raises((RemoteError, ConnectionLost), c._session.ask, "GET", number, "value")
+
+
+def test_two_threads_share_a_session():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            echo = c.echo
+
+            def work(n):
+                for i in range(40):
+                    assert echo((n, i)) == (n, i)
+
+            records = [thread(work, n) for n in range(4)]
+            wait_until(lambda: all(record["done"] for record in records))
+
+
+def has_auth():
+    """Skip the test if the room that proves secrets is not there."""
+    try:
+        __import__("socketse.auth")
+    except ImportError:
+        raise support.Skip("socketse.auth")
+
+
+def test_a_secret():
+    has_auth()
+    for kind in ("multiplexing", "threading"):
+        options = {"secret": "long and random"}
+        with support.quiet(), serving(server(kind, free(), **options)) as s:
+            with Remote(*s.server_address, secret="long and random").new(1) as c:
+                assert c.n == 1 and c.double("x") == "xx"
+            for secret in ("wrong", ""):
+                raises(Exception, Remote(*s.server_address, secret=secret).new)
+            error = raises(OSError, Remote(*s.server_address).new)
+            assert "secret" in str(error), error
+            with Remote(*s.server_address, secret=b"long and random").new(2) as c:
+                assert c.n == 2
+
+
+def test_a_secret_where_none_is_wanted():
+    has_auth()
+    with serving(server("multiplexing", free())) as s:
+        raises((RemoteError, OSError), Remote(*s.server_address, secret="x").new)
+
+
+def test_a_refused_address_is_told_also_with_a_secret():
+    has_auth()
+    options = {"secret": "x", "allow": ["10.0.0.1"]}
+    with serving(server("multiplexing", free(), **options)) as s:
+        error = raises(OSError, Remote(*s.server_address, secret="x").new)
+        assert "locked" in str(error), error
+
+
+def test_nothing_is_parsed_before_the_secret_is_proven():
+    has_auth()
+    seen = []
+    options = {"secret": "x", "on_request": lambda session, request: seen.append(request)}
+    with serving(server("multiplexing", free(), **options)) as s:
+        for data in (b"00000001V1" + frame(b'["NEW"]'), b"AUTH 1 x\n" + frame(b'["NEW"]'), b"\n"):
+            with Client(s.server_address) as client:
+                client.send(data + b"\n" * 5)
+                client._socket.recv(100)
+        assert seen == []
+
+
+def test_a_thousand_sessions():
+    with serving(server("multiplexing", free())) as s:
+        for i in range(100 * support.SCALE):
+            with connect(*s.server_address, i) as c:
+                assert c.n == i
+        wait_until(lambda: s.stats["active"] == 0)
+        assert s.stats["errors"] == 0
+
+
+if __name__ == "__main__":
+    address = (support.HOST, int(sys.argv[-1]))
+    if sys.argv[1] == "server":
+        with server(sys.argv[2], address) as s:
+            print("serving")
+            s.serve_forever()
+    else:
+        for check in CHECKS:
+            try:
+                check(address)
+            except Exception as e:
+                print("in", check)
+                raise e
+        print("OK")
