@@ -19,6 +19,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 _READ = const(1)  # as in stream.py
 _WRITE = const(4)
 _TURN = const(0)
+_SPARE = const(2048)  # bytes of heap in one piece
 _SMALL = const(1024)  # bytes of an answer that are sent together with its head
 
 stamp: "Any" = (None, "")  # (second, the same as text), of the last answer
@@ -156,8 +157,18 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             self.send_error(431)
         else:
             self.timeout = 1 + left // 1000
+            self._se_spare()
             return False
         return True
+
+    def _se_spare(self):
+        # Who has sent a part of something waits only if there is room for others to be answered.
+        hub = getattr(self.server, "_se_hub", None)
+        while hub and port.platform and hub.count > 1:
+            try:
+                return bytearray(_SPARE)
+            except MemoryError:
+                hub.collect()
 
     def _se_answer(self, data, end):
         # Take a request of which end bytes of data are the head: as _se_begin, but somebody else

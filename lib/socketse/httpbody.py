@@ -83,6 +83,7 @@ class Body:
             yield from self._chunk()
         if not self.left or not n:
             return b""
+        self.h._se_spare()
         data = yield from AsyncStreamRequestHandler.read(self.h, min(n, self.left))
         if not data:
             raise EOFError("the stream ended in the middle of a body")
@@ -197,6 +198,7 @@ def _read(h, body):
             if left <= 0:
                 raise OSError(errno.ETIMEDOUT, "timed out")
             h.timeout = 1 + left // 1000
+            h._se_spare()
             if body.chunked:
                 more = yield from body.read(256)
                 data += more
@@ -243,7 +245,11 @@ def send_file(h):
             if not data:
                 break
             h.write(data)
-            yield _WRITE if h._se_out else _TURN
+            if h._se_out:
+                h._se_spare()  # a slow client
+                yield _WRITE
+            else:
+                yield _TURN
     finally:
         h._se_file = None
         f.close()

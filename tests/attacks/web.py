@@ -51,10 +51,8 @@ class Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(line)
 
-    def log_request(self, code="-", size="-"):
+    def log_message(self, format, *args):
         """Log nothing."""
-
-    log_error = log_request
 
 
 class Server(HTTPServer):
