@@ -40,6 +40,7 @@ __all__ = [
     "get_ident",
     "hold",
     "internal",
+    "iscoroutinefunction",
     "makefile",
     "pbkdf2_hmac",
     "print_exception",
@@ -186,6 +187,12 @@ def accept(sock):
 
 
 accept_native = accept
+
+
+def iscoroutinefunction(function):
+    """Return True if function is a generator or 'async def': awaited, it does its work."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code is not None and bool(code.co_flags & 0x1A0)  # CO_COROUTINE, and of generators
 
 
 def send(sock, data):

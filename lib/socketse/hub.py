@@ -64,7 +64,11 @@ class Hub(Table):
         try:
             return self.handle(ms)
         except MemoryError:
+            # There was not even enough to end the handler at work: it would wait for ever.
+            h = self.cur_task
             self.collect()
+            if h:
+                self.cancel(h)
             return True
         except BaseException:
             if self.cur_task:

@@ -28,6 +28,8 @@ def find(name):
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
         "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
         "passwords:PasswordHandler:stream",
+        "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
+        "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
     )
     for some in rooms:
         for entry in some.split():

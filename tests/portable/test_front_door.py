@@ -11,8 +11,8 @@ NAMES = (
     "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer "
     "AsyncStreamRequestHandler Multiplexer MultiplexingMixIn MultiplexingTCPServer "
     "MultiplexingUnixStreamServer AuthMixIn Secret AuthError Users PasswordHandler "
-    "MessageError SocketClosed RemoteError RemoteServer ThreadingRemoteServer Client "
-    "ConnectionLost connect"
+    "MessageError SocketClosed RemoteError Client ConnectionLost connect RemoteServer "
+    "ThreadingRemoteServer"
 ).split()
 
 

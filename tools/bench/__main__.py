@@ -46,6 +46,11 @@ imports, rooms
 flood
     How long a new client waits for its echo while 300 are connected that say nothing, at worst
     of 20, in the heap that the target allows the server; and what the 300 leave in the heap.
+web
+    A small page from socketse's HTTP server and from microdot: CPU time per request on
+    connections that stay, which microdot does not know: it gets a new one for each, and with one
+    connection for each; heap per connection that waits, with nothing and with half a request in;
+    and what imports keep, of socketse on top of a Multiplexer, of microdot on top of asyncio.
 """
 
 import argparse
@@ -60,6 +65,7 @@ import cpu
 import heap
 import launch
 import report
+import web
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -77,6 +83,7 @@ PARTS = {
     "imports": (heap.imports, 1),
     "rooms": (heap.rooms, 1),
     "flood": (heap.flood, 5),
+    "web": (web.web, 9),
 }
 GROUPS = {
     "cpu": ("requests", "connections"),

@@ -14,6 +14,7 @@ NAMES = {
     "asyncio_wait_for": "asyncio with wait_for",
     "cpython_threads": "CPython, ThreadingTCPServer",
     "http_microdot": "microdot, an HTTP request",
+    "http_socketse": "socketse, an HTTP request",
     "small_plain": "TCPServer",
     "small_multiplexing": "MultiplexingTCPServer",
 }
@@ -91,6 +92,26 @@ def tables(results):
         title = "300 silent clients in a heap of %d kB" % targets.SMALLEST["small_multiplexing"]
         table = _table(title, "server", "an honest one waits, s", "bytes kept")
         yield _rows(table, results["flood"], seconds=".3f", kept=",")
+    if "web" in results:
+        yield _web(results["web"])
+
+
+def _web(results):
+    table = _table("HTTP, beside microdot", "", "socketse", "microdot")
+    for key, what, form in (
+        ("keep-alive", "CPU per request, connections that stay, µs", ".1f"),
+        ("connection", "CPU per request in a connection of its own, µs", ".1f"),
+        ("idle", "heap per idle connection, bytes", ".0f"),
+        ("kept", "the same after a request", ".0f"),
+        ("half", "heap per connection with half a request, bytes", ".0f"),
+        ("import", "heap that the import adds, bytes", ",.6g"),
+    ):
+        row = []
+        for name in ("http_socketse", "http_microdot"):
+            figure = results[key].get(name)
+            row.append(number(figure.get("us") if isinstance(figure, dict) else figure, form))
+        table.add_row(what, *row)
+    return table
 
 
 def verdict(results):

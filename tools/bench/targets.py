@@ -24,6 +24,11 @@ TARGETS = (
     ("import of a stream server, i386", "imports TCPServer i386", 12288, "bytes"),
     ("import of a stream server, armhf", "imports TCPServer armhf", 12288, "bytes"),
     ("answer among 300 silent clients", "flood small_multiplexing seconds", 1.0, "s"),
+    ("CPU per HTTP request, to microdot", "web keep-alive http_socketse to_microdot", 0.5, "x"),
+    ("CPU per HTTP connection, to microdot", "web connection http_socketse to_microdot", 0.5, "x"),
+    ("idle HTTP connection, i386", "web idle http_socketse", 358, "bytes"),
+    ("half an HTTP request, i386", "web half http_socketse", 550, "bytes"),
+    ("import of http, to microdot", "web import to_microdot", 0.5, "x"),
     ("heap that these leave behind", "flood small_multiplexing kept", 64, "bytes"),
 )
 

@@ -1,0 +1,104 @@
+"""What http.py needs for answers that are not 200: phrases, errors, log lines."""
+
+import sys
+
+from . import port
+from .stream import errorcode
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+# RFC 9110, 15. In one string: a dict would cost a board three times as much.
+_PHRASES = (
+    "100Continue 101Switching_Protocols 200OK 201Created 202Accepted "
+    "203Non-Authoritative_Information 204No_Content 205Reset_Content 206Partial_Content "
+    "300Multiple_Choices 301Moved_Permanently 302Found 303See_Other 304Not_Modified "
+    "307Temporary_Redirect 308Permanent_Redirect 400Bad_Request 401Unauthorized 403Forbidden "
+    "404Not_Found 405Method_Not_Allowed 406Not_Acceptable 408Request_Timeout 409Conflict "
+    "410Gone 411Length_Required 412Precondition_Failed 413Request_Entity_Too_Large "
+    "414Request-URI_Too_Long 415Unsupported_Media_Type 416Requested_Range_Not_Satisfiable "
+    "417Expectation_Failed 422Unprocessable_Entity 429Too_Many_Requests "
+    "431Request_Header_Fields_Too_Large 500Internal_Server_Error 501Not_Implemented "
+    "502Bad_Gateway 503Service_Unavailable 504Gateway_Timeout 505HTTP_Version_Not_Supported "
+)
+
+
+def phrase(code):
+    """Return the words that belong to a status code; "" for one that is not known."""
+    at = (" " + _PHRASES).find(" %d" % code)
+    return _PHRASES[at + 3 : _PHRASES.find(" ", at)].replace("_", " ") if at >= 0 else ""
+
+
+def escape(text):
+    """Return text as it stands in HTML."""
+    for c, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
+        text = text.replace(c, "&" + name + ";")
+    return text
+
+
+def send_error(h, code, message=None, explain=None):
+    """Answer with an error: BaseHTTPRequestHandler.send_error."""
+    if message is None:
+        message = phrase(code)
+    h.log_error("code %d, message %s", code, message)
+    h.send_response(code, message)
+    h.send_header("Connection", "close")
+    if code == 405:
+        h.send_header("Allow", _allowed(h))
+    elif code == 401:
+        h.send_header("WWW-Authenticate", 'Basic realm="%s", charset="UTF-8"' % h.server_version)
+    body = b""
+    if code >= 200 and code not in (204, 205, 304):
+        about = {"code": code, "message": escape(message), "explain": escape(explain or "")}
+        body = (h.error_message_format % about).encode()
+        h.send_header("Content-Type", h.error_content_type)
+        h.send_header("Content-Length", len(body))
+    h.end_headers()
+    if body and h.command != "HEAD":
+        h.write(body)
+    else:
+        h.flush()
+
+
+def fail(h, exc):
+    """Answer a request whose do_X or body has raised exc; its connection is closed then."""
+    h.close_connection = True
+    if h._se_file is not None:
+        h._se_file.close()
+        h._se_file = None
+    head = h._se_head
+    h._se_head = None
+    if not head and h._se_code is not None:
+        return  # too late
+    status = 503 if isinstance(exc, MemoryError) else getattr(exc, "status", 500)
+    if status == 500 and port.timeout(exc):
+        status = 408
+    elif status == 500 and (
+        isinstance(exc, EOFError) or isinstance(exc, OSError) and exc.errno in errorcode
+    ):
+        return  # the client is gone
+    try:
+        h.send_error(status)
+    except (OSError, MemoryError):
+        h._se_head = None
+
+
+def _allowed(h):
+    return ", ".join(sorted([name[3:] for name in dir(h) if name[:3] == "do_"]))
+
+
+def refuse(h):
+    """Answer a request for which there is no do_X."""
+    known = " %s " % h.command in " GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT "
+    code = 405 if known and _allowed(h) else 501
+    h.send_error(code, "Unsupported method (%r)" % h.command)
+
+
+def log(h, text):
+    """Write a line to stderr: BaseHTTPRequestHandler.log_message."""
+    from .httpdate import local
+
+    err: Any = sys.stderr
+    # What a client sends is not to steer the terminal.
+    text = "".join([c if " " <= c <= "~" or c > "\xa0" else "\\x%02x" % ord(c) for c in text])
+    err.write("%s - - [%s] %s\n" % (h.client_address[0], local(), text))

@@ -1,0 +1,821 @@
+"""HTTP: what requests get, what wrong ones get, on every kind of server."""
+
+import os
+import time
+
+from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
+from socketse.http import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
+from support import MICROPYTHON, Client, free, quiet, raises, thread, wait_until
+
+LINE = b"a line of thirty-one characters\n"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """What most tests ask."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format, *args):
+        self.server.log.append(format % args)
+
+    def answer(self, body, code=200, length=True):
+        self.send_response(code)
+        if length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_GET(self):
+        if self.path == "/fail":
+            raise ValueError("do_GET fails")
+        if self.path == "/late":
+            self.answer(b"x" * 10)
+            raise ValueError("do_GET fails late")
+        if self.path == "/nothing":
+            return
+        if self.path == "/204":
+            self.send_response(204)
+            self.end_headers()
+            return
+        if self.path == "/stream":
+            self.send_response(200)
+            self.end_headers()
+            for i in range(20):
+                self.wfile.write(b"%d\n" % i)
+            return
+        if self.path == "/big":
+            self.answer(bytes(range(256)) * 400)
+            return
+        if self.path == "/header":
+            self.send_response(200)
+            self.send_header("X", "a\r\nSet-Cookie: b")
+            self.end_headers()
+            return
+        if self.path == "/forgotten":
+            self.send_response(200)
+            return
+        self.answer(LINE)
+
+    do_HEAD = do_GET
+
+    def do_POST(self):
+        length = self.headers["Content-Length"]
+        body = self.rfile.read() if length is None else self.rfile.read(int(length))
+        self.answer(b"%s %s" % (self.headers.get("content-type", "-").encode(), body), 201)
+
+    async def do_PUT(self):
+        if self.path == "/unread":
+            self.answer(b"I do not care")
+            return
+        if self.path == "/lines":
+            found = []
+            while True:
+                line = await self.rfile.readline()
+                if not line:
+                    break
+                found.append(line)
+            self.answer(b"|".join(found))
+            return
+        if self.path == "/exactly":
+            a = await self.rfile.readexactly(3)
+            buf = bytearray(2)
+            n = await self.rfile.readinto(buf)
+            self.answer(a + b"," + bytes(buf[:n]) + b"," + (await self.rfile.read()))
+            return
+        n = 0
+        while True:
+            data = await self.rfile.read(1000)
+            if not data:
+                break
+            n += len(data)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"%d bytes\n" % n)
+        await self.wfile.drain()
+        await self.sleep(0.01)
+        self.wfile.write(b"that is all\n")
+
+
+class HTTP10(Handler):
+    protocol_version = "HTTP/1.0"
+
+
+def make(kind, handler=Handler, **attributes):
+    """Return a server of that kind; server.loop is what serves."""
+    base = {"threading": ThreadingTCPServer, "mixin": MultiplexingTCPServer}.get(kind, HTTPServer)
+    attributes["handle_error"] = tell
+    attributes["log"] = attributes["told"] = None
+    server = type("Server", (base,), attributes)(free(), handler)
+    server.log, server.told = [], []
+    server.loop = server
+    if kind == "multiplexer":
+        server.loop = Multiplexer()
+        server.loop.add(server)
+    return server
+
+
+def tell(server, request, client_address):
+    server.told.append(server.last_error)
+
+
+class Serving:
+    def __init__(self, *args, **kwargs):
+        self.server = make(*args, **kwargs)
+        self.record = thread(self.server.loop.serve_forever, 0.02)
+
+    def __enter__(self):
+        return self.server
+
+    def __exit__(self, *args):
+        self.server.loop.shutdown()
+        wait_until(lambda: self.record["done"], what="serve_forever to end")
+        self.server.server_close()
+
+
+class Browser(Client):
+    """A client that understands what comes back."""
+
+    def get(self, path="/", *fields, command="GET", version="HTTP/1.1", body=b""):
+        """Send a request; return (status, {field: value}, body)."""
+        head = ["%s %s %s" % (command, path, version), "Host: x"] + list(fields)
+        self.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        return self.answer(command)
+
+    def answer(self, command="GET"):
+        status = 100
+        while status == 100:
+            line = self.line()
+            assert line[:7] == b"HTTP/1." and line[-2:] == b"\r\n", line
+            status = int(line.split(b" ")[1])
+            self.message = line[13:-2]
+            fields = {}
+            while True:
+                line = self.line()
+                assert line[-2:] == b"\r\n", line
+                if line == b"\r\n":
+                    break
+                name, value = line.decode().split(":", 1)
+                assert name.lower() not in fields, name
+                fields[name.lower()] = value.strip()
+        if command == "HEAD" or status in (204, 304):
+            return status, fields, b""
+        if fields.get("transfer-encoding") == "chunked":
+            body = b""
+            while True:
+                size = int(self.line(), 16)
+                chunk = self.exactly(size + 2)
+                assert chunk[-2:] == b"\r\n"
+                if not size:
+                    return status, fields, body
+                body += chunk[:-2]
+        if "content-length" in fields:
+            return status, fields, self.exactly(int(fields["content-length"]))
+        body, self._buffer = self.rest(), b""
+        return status, fields, body
+
+    def exactly(self, n):
+        while len(self._buffer) < n:
+            data = self.recv()
+            assert data, "the end after %d of %d bytes" % (len(self._buffer), n)
+            self._buffer += data
+        data, self._buffer = self._buffer[:n], self._buffer[n:]
+        return data
+
+    def closed(self):
+        """Return True if the server closes now."""
+        return self.rest() == b""
+
+
+KINDS = ("plain", "threading", "mixin", "multiplexer")
+
+
+def each(test, *kinds, **attributes):
+    for kind in kinds or KINDS:
+        with Serving(kind, **attributes) as server:
+            test(server)
+            assert not server.told, server.told
+
+
+def test_get_and_keep_alive():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for path in ("/", "/a?b=c", "//evil/x"):
+                status, fields, body = c.get(path)
+                assert (status, body) == (200, LINE) and c.message == b"OK"
+                assert fields["server"] == "socketse" and fields["date"][-4:] == " GMT"
+            c.send(b"GET / HTTP/1.1\nHost: x\n\n")  # as people type it
+            assert c.answer()[0] == 200
+            assert c.get("/", "Connection: close")[0] == 200 and c.closed()
+        assert server.log == [
+            '"GET / HTTP/1.1" 200 -',
+            '"GET /a?b=c HTTP/1.1" 200 -',
+            '"GET //evil/x HTTP/1.1" 200 -',
+            '"GET / HTTP/1.1" 200 -',
+            '"GET / HTTP/1.1" 200 -',
+        ], server.log
+
+    each(test)
+
+
+def test_http_1_0():
+    def test(server):
+        with Browser(server.server_address) as c:
+            c.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert c.answer()[2] == LINE and c.closed()
+        with Browser(server.server_address) as c:
+            c.send(b"GET /stream HTTP/1.0\r\n\r\n")
+            status, fields, body = c.answer()
+            assert "transfer-encoding" not in fields
+            assert body == b"".join([b"%d\n" % i for i in range(20)])
+
+    each(test)
+    each(test, "plain", "multiplexer", handler=HTTP10)
+    with Serving("multiplexer", HTTP10) as server, Browser(server.server_address) as c:
+        status, fields, body = c.get("/stream")
+        assert "transfer-encoding" not in fields and len(body) == 50
+
+
+def test_keep_alive_of_http_1_0():
+    with Serving("multiplexer") as server, Browser(server.server_address) as c:
+        for _ in range(2):
+            assert c.get("/", "Connection: Keep-Alive", version="HTTP/1.0")[2] == LINE
+        assert c.get("/stream", "Connection: keep-alive", version="HTTP/1.0")[2][:2] == b"0\n"
+        assert c.closed()
+
+
+def test_head_and_no_content():
+    def test(server):
+        with Browser(server.server_address) as c:
+            status, fields, body = c.get("/", command="HEAD")
+            assert status == 200 and fields["content-length"] == "32"
+            status, fields, body = c.get("/204")
+            assert status == 204 and "transfer-encoding" not in fields
+            status, fields, body = c.get("/stream", command="HEAD")
+            assert status == 200
+            assert c.get("/forgotten")[2] == b""  # end_headers()
+
+    class NoBody(Handler):
+        def do_HEAD(self):
+            self.answer(LINE)
+
+    each(test, "multiplexer", handler=NoBody)
+
+
+def test_chunked_answer():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for _ in range(2):
+                status, fields, body = c.get("/stream")
+                assert fields["transfer-encoding"] == "chunked"
+                assert body == b"".join([b"%d\n" % i for i in range(20)])
+
+    each(test)
+
+
+def test_big_answer():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for _ in range(2):
+                assert c.get("/big")[2] == bytes(range(256)) * 400
+
+    each(test)
+
+
+def test_bodies():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for body in (b"", b"x", b"hello" * 100, bytes(4000)):
+                length = "Content-Length: %d" % len(body)
+                kind = "Content-TYPE:text/x"
+                status, fields, got = c.get("/", length, kind, command="POST", body=body)
+                assert (status, got) == (201, b"text/x " + body)
+            # In pieces.
+            c.send(b"POST / HTTP/1.1\r\nHo")
+            time.sleep(0.02)
+            c.send(b"st: x\r\nContent-Length: 6\r\n\r\nabc")
+            time.sleep(0.02)
+            c.send(b"def")
+            assert c.answer()[2] == b"- abcdef"
+            # No length at all: no body.
+            assert c.get("/", command="POST")[2] == b"- "
+            for n in (0, 1, 100000):
+                length = "Content-Length: %d" % n
+                got = c.get("/", length, command="PUT", body=bytes(n))[2]
+                assert got == b"%d bytes\nthat is all\n" % n
+
+    each(test)
+
+
+def test_async_reading():
+    with Serving("multiplexer") as server, Browser(server.server_address) as c:
+        body = b"one\ntwo\nthree"
+        got = c.get("/lines", "Content-Length: 13", command="PUT", body=body)[2]
+        assert got == b"one\n|two\n|three"
+        got = c.get("/exactly", "Content-Length: 13", command="PUT", body=body)[2]
+        assert got == b"one,\nt,wo\nthree"
+        assert c.get("/lines", command="PUT")[2] == b""  # no body
+        # What it does not read is not taken for a request.
+        got = c.get("/unread", "Content-Length: 13", command="PUT", body=body)[2]
+        assert got == b"I do not care" and c.closed()
+        assert not server.told
+
+
+CHUNKS = b"5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\n\r\n"
+
+
+def test_chunked_bodies():
+    def test(server):
+        with Browser(server.server_address) as c:
+            chunked = "Transfer-Encoding: chunked"
+            for _ in range(2):
+                got = c.get("/", chunked, command="POST", body=CHUNKS)
+                assert got[2] == b"- hello world"
+            got = c.get("/", chunked, command="PUT", body=CHUNKS)
+            assert got[2] == b"11 bytes\nthat is all\n"
+            trailers = CHUNKS[:-2] + b"A: b\r\nC: d\r\n\r\n"
+            assert c.get("/", chunked, command="POST", body=trailers)[2] == b"- hello world"
+            big = b"%x\r\n%s\r\n" % (500, bytes(500)) * 50 + b"0\r\n\r\n"
+            assert c.get("/", chunked, command="PUT", body=big)[2][:11] == b"25000 bytes"
+            assert c.get("/", chunked, command="POST", body=big)[0] == 413
+
+    each(test, "plain", "multiplexer")
+
+
+def test_wrong_chunks():
+    with Serving("multiplexer") as server:
+        for body in (
+            b"x\r\n",
+            b"-1\r\n",
+            b"0x5\r\nhello\r\n0\r\n\r\n",
+            b"5\nhello\r\n0\r\n\r\n",
+            b"5\r\nhello!\r\n0\r\n\r\n",
+            b"5 5\r\nhello\r\n0\r\n\r\n",
+            b"5\r\r\nhello\r\n0\r\n\r\n",
+            b"123456789\r\n",
+            b"\r\n",
+            b"5;" + b"x" * 2000 + b"\r\n",
+        ):
+            for command in ("POST", "PUT"):
+                with Browser(server.server_address) as c:
+                    got = c.get("/", "Transfer-Encoding: chunked", command=command, body=body)
+                    assert got[0] == 400 and c.closed(), (body, got)
+        with Browser(server.server_address) as c:
+            body = b"0\r\n" + b"A: b\r\n" * 100 + b"\r\n"
+            got = c.get("/", "Transfer-Encoding: chunked", command="POST", body=body)
+            assert got[0] == 431
+        assert not server.told, server.told
+
+
+def test_expect():
+    for command in ("POST", "PUT"):
+        with Serving("multiplexer") as server, Browser(server.server_address) as c:
+            c.send(
+                b"%s / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+                b"Expect: 100-continue\r\n\r\n" % command.encode()
+            )
+            assert c.line() == b"HTTP/1.1 100 Continue\r\n"
+            assert c.line() == b"\r\n"
+            c.send(b"hello")
+            assert c.answer()[0] in (200, 201)
+    # Who sends too much need not send it.
+    with Serving("multiplexer") as server, Browser(server.server_address) as c:
+        c.send(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert c.line().split()[1] == b"413"
+
+
+def test_pipelined():
+    def test(server):
+        with Browser(server.server_address) as c:
+            one = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+            c.send((one + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") * 30)
+            for _ in range(30):
+                assert c.answer()[2] == b"- abc"
+                assert c.answer()[2] == LINE
+
+    each(test)
+
+
+WRONG = (
+    (400, b"GET\r\n\r\n"),
+    (400, b"GET /\r\n\r\n"),  # HTTP/0.9
+    (400, b"GET / HTTP/1.1 x\r\nHost: x\r\n\r\n"),
+    (400, b"GET / HTTQ/1.1\r\nHost: x\r\n\r\n"),
+    (400, b"GET / HTTP/x.1\r\nHost: x\r\n\r\n"),
+    (400, b"GET / HTTP/1.\r\nHost: x\r\n\r\n"),
+    (400, b"GET / HTTP/1\r\nHost: x\r\n\r\n"),
+    (400, b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, b"GET /\xc3\xa4 HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, b"\0 / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\n\r\n"),  # no Host
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA : c\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\n: c\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n folded: c\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\tfolded\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\rHost: x\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA: b\rC: d\r\n\r\n"),
+    (400, b"GET / HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 1\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1_0\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: \r\n\r\n"),
+    (
+        400,
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ),
+    (
+        400,
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+        b"Transfer-Encoding: identity\r\n\r\n",
+    ),
+    (400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (405, b"PATCH / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (411, b"POST / HTTP/1.0\r\n\r\n"),
+    (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n"),
+    (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"),
+    (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n"),
+    (414, b"GET /" + b"x" * 1100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (414, b"x" * 1500),
+    (431, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 1100 + b"\r\n\r\n"),
+    (431, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 40 + b"\r\n"),
+    (431, b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"A: %s\r\n" % (b"x" * 800)) * 9),
+    (501, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (501, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+    (505, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
+    (505, b"GET / HTTP/0.9\r\nHost: x\r\n\r\n"),
+)
+
+
+def test_wrong_requests():
+    for kind in ("plain", "multiplexer"):
+        with Serving(kind) as server:
+            for status, data in WRONG:
+                with Browser(server.server_address) as c:
+                    c.send(data)
+                    got, fields, body = c.answer()
+                    assert got == status, "%d, not %d, for %r" % (got, status, data)
+                    assert fields["connection"] == "close" and c.closed(), data
+                    if got == 405:
+                        assert fields["allow"] == "GET, HEAD, POST, PUT"
+            with Browser(server.server_address) as c:
+                assert c.get()[2] == LINE
+            assert not server.told, server.told
+
+
+def test_accepted_shapes():
+    with Serving("multiplexer") as server, Browser(server.server_address) as c:
+        for data in (
+            b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET  /  HTTP/1.1\r\nHost:x\r\n\r\n",
+            b"GET / HTTP/1.15\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHOST: x\r\nA:\r\nB: \xff\xfe\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\nConnection: keep-alive, Upgrade\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\nContent-Length: 0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nhost: x\r\nContent-Length: 2\r\n\r\nxx",
+        ):
+            c.send(data)
+            assert c.answer()[2] == LINE, data
+
+
+class Echo(Handler):
+    def do_GET(self):
+        h = self.headers
+        found = [h["A"], h.get("a"), h.get("b", "none"), "a" in h, "b" in h, h["b"]]
+        found.append([item for item in h.items()])
+        self.answer(repr(found).encode())
+
+
+def test_headers():
+    with Serving("multiplexer", Echo) as server, Browser(server.server_address) as c:
+        got = c.get("/", "a:  one \t", "A: two", "C: \t")[2]
+        items = [("Host", "x"), ("a", "one"), ("A", "two"), ("C", "")]
+        assert got == repr(["one", "one", "none", True, False, None, items]).encode(), got
+
+
+def test_failing_handlers():
+    for kind in KINDS:
+        with quiet(), Serving(kind) as server:
+            with Browser(server.server_address) as c:
+                status, fields, body = c.get("/fail")
+                assert status == 500 and fields["connection"] == "close" and c.closed()
+            with Browser(server.server_address) as c:
+                assert c.get("/late")[2] == b"x" * 10 and c.closed()
+            with Browser(server.server_address) as c:
+                c.send(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert c.closed()
+            with Browser(server.server_address) as c:
+                status, fields, body = c.get("/header")  # a line's end in one
+                assert status == 500 and "x" not in fields
+            wait_until(lambda server=server: len(server.told) == 3)
+            for e in server.told:
+                assert isinstance(e, ValueError), e
+
+
+class Impatient(Handler):
+    timeout = 0.5
+    request_timeout = 1
+
+
+def test_who_is_too_slow():
+    for kind in ("multiplexer", "threading"):
+        with Serving(kind, Impatient) as server:
+            silent = Browser(server.server_address)
+            half = Browser(server.server_address)
+            half.send(b"GET / HTTP/1.1\r\n")
+            body = Browser(server.server_address)
+            body.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
+            upload = Browser(server.server_address)
+            upload.send(b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel")
+            assert silent.closed()
+            for c in (half, body, upload):
+                assert c.answer()[0] == 408 and c.closed()
+            for c in (silent, half, body, upload):
+                c.close()
+            assert not server.told, server.told
+
+
+def test_dripping():
+    with Serving("multiplexer", Impatient) as server, Browser(server.server_address) as c:
+        c.send(b"GET / HTTP/1.1\r\nX: ")
+        try:
+            for _ in range(200):
+                c.send(b"x")
+                time.sleep(0.02)
+        except OSError:
+            return  # it has closed
+        raise AssertionError("it waits for ever")
+
+
+def test_vanished_clients():
+    with Serving("multiplexer") as server:
+        for data in (
+            b"",
+            b"GET / HT",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel",
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+            b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel",
+            b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n",
+        ):
+            with Browser(server.server_address) as c:
+                c.send(data)
+        with Browser(server.server_address) as c:
+            assert c.get()[2] == LINE
+        wait_until(lambda: server.stats["active"] == 0)
+        assert not server.told, server.told
+
+
+class Secret(Handler):
+    def check_password(self, user, password):
+        return (user, password) == ("Aladdin", "open: sesame")
+
+
+def test_basic_authentication():
+    with Serving("multiplexer", Secret) as server:
+        for fields in (
+            (),
+            ("Authorization: Bearer x",),
+            ("Authorization: Basic !",),
+            ("Authorization: Basic QWxhZGRpbjp3cm9uZw==",),
+        ):
+            with Browser(server.server_address) as c:
+                status, got, body = c.get("/", *fields)
+                assert status == 401
+                assert got["www-authenticate"] == 'Basic realm="socketse", charset="UTF-8"'
+        with Browser(server.server_address) as c:
+            right = "Authorization: basic QWxhZGRpbjpvcGVuOiBzZXNhbWU="
+            assert c.get("/", right)[2] == LINE
+            post = c.get("/", right, "Content-Length: 2", command="POST", body=b"hi")
+            assert post[2] == b"- hi"
+
+    class Elsewhere(Secret):
+        def setup(self):
+            Secret.setup(self)
+            self.client_address = ("192.0.2.1", 4711)
+
+    class Waits(Handler):
+        async def check_password(self, user, password):
+            await self.sleep(0.01)
+            return password == "open: sesame"
+
+    with Serving("multiplexer", Waits) as server, Browser(server.server_address) as c:
+        assert c.get("/", right)[2] == LINE
+        assert c.get("/", right, "Content-Length: 9", command="PUT", body=bytes(9))[2][:1] == b"9"
+        assert c.get("/", "Authorization: Basic QWxhZGRpbjp3cm9uZw==")[0] == 401
+
+    with Serving("multiplexer", Elsewhere) as server, Browser(server.server_address) as c:
+        status, got, body = c.get("/", right)
+        assert status == 403 and b"TLS" in body
+
+
+def test_users():
+    from socketse import guard
+    from socketse.users import Users
+
+    path = folder()
+    users = Users(path + "/users", 10)
+    users.set("me", "s3cret:")
+
+    class Mine(Handler):
+        pass
+
+    Mine.users = users
+    right = "Authorization: Basic bWU6czNjcmV0Og=="
+    wrong = "Authorization: Basic bWU6d3Jvbmc="
+    try:
+        for kind in ("plain", "multiplexer"):
+            with Serving(kind, Mine) as server:
+                with Browser(server.server_address) as c:
+                    assert c.get("/", right)[2] == LINE
+                    post = c.get("/", right, "Content-Length: 2", command="POST", body=b"hi")
+                    assert post[2] == b"- hi"
+                    assert c.get("/", wrong)[0] == 401 and c.closed()
+                assert not server.told, server.told
+            guard.table.clear()
+    finally:
+        remove(path)
+
+
+def test_interim_answers():
+    class Early(Handler):
+        def do_GET(self):
+            self.send_response_only(103, "Early Hints")
+            self.send_header("Link", "</a.css>")
+            self.end_headers()
+            self.answer(LINE)
+
+    with Serving("multiplexer", Early) as server, Browser(server.server_address) as c:
+        c.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.line() == b"HTTP/1.1 103 Early Hints\r\n"
+        assert c.line() == b"Link: </a.css>\r\n" and c.line() == b"\r\n"
+        assert c.answer()[2] == LINE
+
+
+def test_dates():
+    from socketse.httpdate import date, since
+
+    zero = 946684800 if time.gmtime(0)[0] == 2000 else 0
+    assert date(784111777 - zero) == "Sun, 06 Nov 1994 08:49:37 GMT" or zero
+    assert date(1709164800 - zero) == "Thu, 29 Feb 2024 00:00:00 GMT"
+    assert date(1709164800 - zero, 2025) == ""
+    assert since("Thu, 29 Feb 2024 00:00:00 GMT", 1709164800 - zero)
+    assert since("Thu, 29 Feb 2024 00:00:01 GMT", 1709164800 - zero)
+    assert not since("Wed, 28 Feb 2024 23:59:59 GMT", 1709164800 - zero)
+    for text in ("", "yesterday", "Thu, 29 Feb 2024 00:00:00 CET", "a b c d e:f:g GMT"):
+        assert not since(text, 0)
+
+
+def test_phrases():
+    from socketse.httperror import phrase
+
+    assert phrase(100) == "Continue" and phrase(505) == "HTTP Version Not Supported"
+    assert phrase(404) == "Not Found" and phrase(299) == "" and phrase(200) == "OK"
+
+
+# Files.
+
+
+def folder():
+    """Return the path of a folder with files in it, made once in each process."""
+    path = "/tmp/socketse-http-%d" % free()[1]
+    os.mkdir(path)
+    os.mkdir(path + "/www")
+    os.mkdir(path + "/www/sub")
+    os.mkdir(path + "/www/a dir")
+    for name, data in (
+        ("secret.txt", b"a secret"),
+        ("www/index.html", b"<p>index"),
+        ("www/big.bin", bytes(range(256)) * 300),
+        ("www/style.CSS", b"p {}"),
+        ("www/no_type", b"?"),
+        ("www/empty.txt", b""),
+        ("www/sub/a b.txt", b"space"),
+        ("www/sub/\xe4<.json".replace("\xe4", "ae"), b"{}"),
+    ):
+        with open(path + "/" + name, "wb") as f:
+            f.write(data)
+    return path
+
+
+def remove(path):
+    for name in os.listdir(path):
+        name = path + "/" + name
+        if os.stat(name)[0] & 0xF000 == 0x4000:
+            remove(name)
+        else:
+            os.remove(name) if hasattr(os, "remove") else os.unlink(name)
+    os.rmdir(path)
+
+
+def test_files():
+    path = folder()
+
+    class Files(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        directory = path + "/www"
+        log_message = Handler.log_message
+
+    def test(server):
+        with Browser(server.server_address) as c:
+            for name, kind, body in (
+                ("/", "text/html", b"<p>index"),
+                ("/index.html?x", "text/html", b"<p>index"),
+                ("/style.CSS", "text/css", b"p {}"),
+                ("/no_type", "application/octet-stream", b"?"),
+                ("/empty.txt", "text/plain", b""),
+                ("/sub/a%20b.txt", "text/plain", b"space"),
+                ("/sub/../sub/./ae%3c.json", "application/json", b"{}"),
+                ("/big.bin", "application/octet-stream", bytes(range(256)) * 300),
+            ):
+                status, fields, got = c.get(name)
+                assert status == 200 and got == body, name
+                assert fields["content-type"] == kind, fields
+                assert fields["last-modified"][-4:] == " GMT"
+                again = c.get(name, "If-Modified-Since: " + fields["last-modified"])
+                assert again[0] == 304
+                status, fields, got = c.get(name, command="HEAD")
+                assert status == 200 and fields["content-length"] == str(len(body))
+            status, fields, got = c.get("/sub?x=1")
+            assert status == 301 and fields["location"] == "/sub/?x=1"
+            status, fields, got = c.get("/sub/")
+            assert fields["content-type"] == "text/html; charset=utf-8"
+            assert b'<a href="./a%20b.txt">a b.txt</a>' in got and b"ae&lt;.json" in got
+        for name in (
+            "/nothing",
+            "/../secret.txt",
+            "/%2e%2e/secret.txt",
+            "/..%2fsecret.txt",
+            "/sub/../../secret.txt",
+            "/..\\secret.txt",
+            "/%00",
+            "/%zz",
+            "/%",
+            "/%ff",
+            "/index.html/",
+            "/../" + path[5:] + "/secret.txt",
+        ):
+            with Browser(server.server_address) as c:
+                status, fields, got = c.get(name)
+                assert b"secret" not in got and status == 404, name
+        with Browser(server.server_address) as c:
+            assert c.get("/", command="POST")[0] == 405
+
+    try:
+        each(test, handler=Files)
+    finally:
+        remove(path)
+
+
+def test_a_handler_of_files_and_more():
+    path = folder()
+
+    class Files(SimpleHTTPRequestHandler):
+        log_message = Handler.log_message
+
+        def do_GET(self):
+            if self.path == "/api":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"api")
+            else:
+                super().do_GET()
+
+    def handler(*args):
+        return Files(*args, directory=path + "/www")
+
+    try:
+        for kind in ("plain", "threading"):
+            with Serving(kind, handler) as server:
+                with Browser(server.server_address) as c:
+                    assert c.get("/api")[2] == b"api"
+                with Browser(server.server_address) as c:
+                    assert c.get("/big.bin")[2] == bytes(range(256)) * 300
+    finally:
+        remove(path)
+
+
+def test_names():
+    from socketse import http
+
+    assert http.SimpleHTTPRequestHandler is SimpleHTTPRequestHandler
+    assert issubclass(http.ThreadingHTTPServer, HTTPServer)
+    assert issubclass(http.MultiplexingHTTPServer, HTTPServer)
+    raises(AttributeError, getattr, http, "CGIHTTPRequestHandler")
+    with Serving("plain") as server:
+        assert (server.server_name, server.server_port) == server.server_address
+        assert isinstance(server, TCPServer) and MICROPYTHON in (True, False)
+    with http.MultiplexingHTTPServer(free(), Handler) as server:
+        server.log = []
+        record = thread(server.serve_forever, 0.02)
+        with Browser(server.server_address) as c:
+            assert c.get()[2] == LINE
+        server.shutdown()
+        wait_until(lambda: record["done"])
