@@ -13,8 +13,8 @@ import pytest
 from conftest import LIB, ROOT, connect, find_target, free_port
 
 PROGRAMS = ROOT / "tests" / "programs"
-# Tested in test_passwords.py.
-ELSEWHERE = {"passwords.py", "setpassword.py"}
+# What socketserver has nothing for: tested in test_passwords.py.
+OURS = {"passwords.py", "setpassword.py"}
 
 
 class Case:
@@ -70,7 +70,7 @@ CASES = [
     Case("lines.py", client="".join(numbered_answers())),
 ]
 # What CPython's socketserver has nothing for.
-OURS = [
+REMOTE = [
     Case(
         "double_messages.py",
         args=["qwerty"],
@@ -106,10 +106,10 @@ def place(request, tmp_path):
     if request.param != "socketserver":
         return Place(find_target(request.param))
     for path in PROGRAMS.glob("*.py"):
-        if path.name in ELSEWHERE:
+        if path.name in OURS:
             continue
         original = path.read_text()
-        if path.name in [case.file for case in OURS]:
+        if path.name in [case.file for case in REMOTE]:
             continue
         text = original.replace("\nfrom socketse import ", "\nfrom socketserver import ")
         assert (text == original) == (path.name == "client.py")
@@ -153,7 +153,7 @@ def end(server, port, served=""):
 
 def test_every_program_is_here():
     files = {path.name for path in PROGRAMS.glob("*.py")}
-    assert files == {case.file for case in CASES + OURS} | {"client.py"} | ELSEWHERE
+    assert files == {case.file for case in CASES + REMOTE} | {"client.py"} | OURS
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "_".join([case.file[:-3], *case.words]))
@@ -168,7 +168,7 @@ def test_server_and_client(case, place, start):
     end(server, port, case.server * clients)
 
 
-@pytest.mark.parametrize("case", OURS, ids=lambda case: case.file[:-3])
+@pytest.mark.parametrize("case", REMOTE, ids=lambda case: case.file[:-3])
 def test_our_server_and_client(case, target, start):
     place = Place(target)
     port = free_port()
@@ -197,7 +197,7 @@ def test_threading_server_gets_its_port_back(place, start):
 
 def test_tells_how_to_call_it(target):
     place = Place(target)
-    for case in CASES + OURS:
+    for case in CASES + REMOTE:
         form = "usage: %s server PORT.*\nusage: %s client PORT.*\n" % (case.file, case.file)
         for args in ([], ["server", "port", *case.words], ["client", "7100", "too", "many"]):
             done = place.run(case.file, *args)

@@ -167,10 +167,22 @@ def block(text):
     return found
 
 
+@pytest.mark.parametrize("names", [("cpython", "unix64"), ("unix64", "cpython")], ids="-".join)
+def test_an_object_at_the_server(start, tmp_path, names):
+    port = str(free_port())
+    ends = []
+    for end, text in (("server.py", block("class Lamp")), ("client.py", block("as lamp"))):
+        ends.append(tmp_path / end)
+        ends[-1].write_text(text.replace("7120", port))
+    server = start(find_target(names[0]), ends[0])
+    connect(int(port)).close()
+    done = find_target(names[1]).run(ends[1])
+    assert (done.stdout, done.stderr) == ("25 ['pin', 'switch']\n", "")
+    server.wait_for("pin 25 on\n")
+
+
 @pytest.mark.parametrize("name", ["cpython", "unix64"])
 def test_a_shared_secret(start, tmp_path, name):
-    from conftest import connect
-
     port = free_port()
     server, client = tmp_path / "server.py", tmp_path / "client.py"
     server.write_text(block("= Secret(").replace("7200", str(port)))
@@ -186,8 +198,6 @@ def test_a_shared_secret(start, tmp_path, name):
 
 
 def test_the_password_service(start, tmp_path):
-    from conftest import connect
-
     port = free_port()
     program = tmp_path / "passwords.py"
     users = tmp_path / "users"
@@ -207,20 +217,6 @@ def block_of(text):
     """Return the one command between backticks of the README with this text in it."""
     (found,) = [one for one in re.findall("`([^`\n]+)`", TEXT) if text in one and " anna" in one]
     return found
-
-
-@pytest.mark.parametrize("names", [("cpython", "unix64"), ("unix64", "cpython")], ids="-".join)
-def test_an_object_at_the_server(start, tmp_path, names):
-    port = str(free_port())
-    ends = []
-    for end, text in (("server.py", block("RemoteServer(")), ("client.py", block("lamp.switch"))):
-        ends.append(tmp_path / end)
-        ends[-1].write_text(text.replace("7120", port))
-    server = start(find_target(names[0]), ends[0])
-    connect(int(port)).close()
-    done = find_target(names[1]).run(ends[1])
-    assert (done.stdout, done.stderr) == ("25 ['pin', 'switch']\n", "")
-    server.wait_for("pin 25 on\n")
 
 
 @pytest.mark.parametrize("name", ["cpython", "unix64"])

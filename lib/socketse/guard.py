@@ -7,6 +7,7 @@ While a password is hashed, the next one from that address waits: many cannot tr
 
 from . import port
 from .port import const
+from .scram import finish
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -196,6 +197,4 @@ def check(h, users, user, password):
 
 def check_now(h, users, user, password):
     """Return what check() does: for plain handlers."""
-    from .scram import finish
-
     return finish(check(h, users, user, password))

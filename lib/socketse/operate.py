@@ -10,11 +10,9 @@ _WIDE = 0x10000  # items or bits that a multiplication or a power may give
 
 async def accept(session):
     """Return True if the client of a session has proven that it knows a secret."""
-    auth: Any = __import__("socketse.auth", None, None, ("accept",))
-    source = session.server.secret
-    if isinstance(source, (str, bytes)):
-        source = session.server.secret = auth.Secret(source)
-    user = await auth.accept(session, source, b"remote")
+    from . import auth
+
+    user = await auth.accept(session, session.server.secret, b"remote")
     if user is None:
         return False
     if user is False:
@@ -130,7 +128,11 @@ def _copy(session, obj, limit):
     else:
         if expose is not None and "__iter__" not in expose:
             raise AttributeError("'__iter__' is not for clients")
-        found = list(obj)
+        found = []
+        for x in obj:
+            found.append(x)
+            if len(found) > limit:  # it may have no end
+                raise message.MessageError("a copy of more items than max_message")
     # Its own list or dict is to be read, those in it are to stay.
     data = message.encode(
         found, message.max_depth, lambda x: None if x is found else session.wrap(x)
@@ -185,6 +187,8 @@ def _operator(a, name, args, limit):
             del a[b]
             return None
         if name == "__contains__":
+            if hasattr(a, "send"):  # a generator, which may have no end
+                raise TypeError("'in' is not for generators")
             return b in a
         if name == "__eq__":
             return a == b

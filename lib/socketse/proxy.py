@@ -55,8 +55,9 @@ class Session(message.Stream):
             self.peer = "%s:%d" % (client.host, client.port)
             self.exceptions = client.exceptions
             if client.secret is not None:
-                auth: Any = __import__("socketse.auth", None, None, ("login",))
-                auth.login(self, self, client.secret, client.user, b"remote")
+                from .login import login
+
+                login(self, self, client.secret, client.user, b"remote")
         except BaseException:
             sock.close()
             raise

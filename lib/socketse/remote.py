@@ -44,6 +44,7 @@ class RemoteMixIn:
     TypeError for an unknown option.
     """
 
+    user_class: "Any" = None
     expose: "Any" = None  # names that clients may use; None: all that begin with no underscore
     secret: "Any" = None  # what clients have to prove that they know, see auth.py
     on_request: "Any" = None  # called with session and request before each, to see or refuse it
@@ -67,12 +68,14 @@ class RemoteMixIn:
                     "anybody could use your objects at %r: say who may, with secret= or allow=; "
                     'allow=["*"] for all' % host
                 )
-        if self.user_class is None or user_class is not None:
+        if isinstance(self.secret, (str, bytes)):
+            from .auth import Secret
+
+            self.secret = Secret(self.secret)
+        if user_class is not None:
             self.user_class = user_class
         self.functions: Any = {}
         TCPServer.__init__(self, server_address, Session)
-
-    user_class: "Any" = None
 
     def register(self, function, name=None):
         """Let clients call function by its name, or another one, beside the instance's methods.
@@ -109,6 +112,8 @@ def __getattr__(name):
             # Now, and not in several threads at once: they would see them half made.
             from . import faults, operate  # noqa: F401
 
+            if self.secret is not None:
+                from . import auth  # noqa: F401
             ThreadingTCPServer._se_prepare(self)
 
     globals()[name] = ThreadingRemoteServer

@@ -23,11 +23,11 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "mixed:: plain:: services::stream classics::services",
-        "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
-        "passwords:PasswordHandler:stream",
         "operate:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
+        "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
+        "passwords:PasswordHandler:stream",
         "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
         "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
     )

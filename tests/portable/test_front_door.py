@@ -10,7 +10,9 @@ NAMES = (
     "StreamRequestHandler DatagramRequestHandler ThreadingMixIn ThreadingTCPServer "
     "ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer "
     "AsyncStreamRequestHandler Multiplexer MultiplexingMixIn MultiplexingTCPServer "
-    "MultiplexingUnixStreamServer AuthMixIn Secret AuthError Users PasswordHandler"
+    "MultiplexingUnixStreamServer AuthMixIn Secret AuthError Users PasswordHandler "
+    "MessageError SocketClosed RemoteError Client ConnectionLost connect RemoteServer "
+    "ThreadingRemoteServer"
 ).split()
 
 

@@ -733,37 +733,112 @@ def test_two_threads_share_a_session():
             wait_until(lambda: all(record["done"] for record in records))
 
 
-def has_auth():
-    """Skip the test if the room that proves secrets is not there."""
-    try:
-        __import__("socketse.auth")
-    except ImportError:
-        raise support.Skip("socketse.auth")
+def test_in_a_multiplexer_with_others():
+    from socketse import Multiplexer, TCPServer, services
+
+    with Multiplexer() as hub:
+        s = hub.add(server("multiplexing", free()))
+        echo = hub.add(TCPServer(free(), services.EchoHandler))
+        record = thread(hub.serve_forever, 0.02)
+        with connect(*s.server_address, 1) as c, Client(echo.server_address) as client:
+            client.send(b"x\n")
+            assert client.line() == b"x\n" and c.n == 1
+        hub.shutdown()
+        wait_until(lambda: record["done"])
+
+
+def test_the_log_of_a_server():
+    import io
+
+    log = io.StringIO()
+    with serving(RemoteServer(free(), Thing, log_level=3, log_file=log)) as s:
+        remote = Remote(*s.server_address, log_level=1, log_file=io.StringIO())
+        with remote.new() as c:
+            assert c.echo("logged") == "logged"
+        text = remote.log_file.getvalue()
+        assert "SEND" in text and " BYTES TO 127.0.0.1:%d\n" % s.server_address[1] in text
+        assert "RECV" in text and "logged" not in text
+    text = log.getvalue()
+    assert " BYTES FROM 127.0.0.1:" in text and "['RUN', 0, 'echo', ['logged']]" in text
+    assert "SEND 15 BYTES TO 127.0.0.1:" in text
+
+
+def test_what_has_no_end_is_not_copied():
+    class Endless:
+        def numbers(self):
+            n = 0
+            while True:
+                yield n
+                n += 1
+
+    with serving(RemoteServer(free(), Endless, max_message=300)) as s:
+        with connect(*s.server_address) as c:
+            raises(RemoteError, c.numbers()._all)
+            raises(TypeError, lambda: -1 in c.numbers())
+            numbers = c.numbers()
+            assert [next(numbers) for _ in range(3)] == [0, 1, 2]
+
+
+def test_an_unusual_class():
+    """A builtin class, one that takes nothing, and one that is called."""
+    for kind, args in ((int, (5,)), (list, ((1, 2),)), (bytearray, (b"ab",)), (Node, (3,))):
+        with serving(RemoteServer(free(), kind)) as s:
+            with connect(*s.server_address, *args) as c:
+                if kind is int:
+                    assert c + 1 == 6
+                elif kind is Node:
+                    assert c(4) == 7
+                else:
+                    assert len(c) == 2 and c[0] in (1, 97)
+            raises(Exception, connect, s.server_address[0], s.server_address[1], 1, 2, 3, 4)
+
+
+def secret(kind):
+    with support.quiet(), serving(server(kind, free(), secret="long and random")) as s:
+        with Remote(*s.server_address, secret="long and random").new(1) as c:
+            assert c.n == 1 and c.double("x") == "xx"
+        raises(OSError, Remote(*s.server_address, secret="wrong").new)
+        error = raises(OSError, Remote(*s.server_address).new)
+        assert "secret" in str(error), error
+        with Remote(*s.server_address, secret=b"long and random").new(2) as c:
+            assert c.n == 2
 
 
 def test_a_secret():
-    has_auth()
-    for kind in ("multiplexing", "threading"):
-        options = {"secret": "long and random"}
-        with support.quiet(), serving(server(kind, free(), **options)) as s:
-            with Remote(*s.server_address, secret="long and random").new(1) as c:
-                assert c.n == 1 and c.double("x") == "xx"
-            for secret in ("wrong", ""):
-                raises(Exception, Remote(*s.server_address, secret=secret).new)
-            error = raises(OSError, Remote(*s.server_address).new)
-            assert "secret" in str(error), error
-            with Remote(*s.server_address, secret=b"long and random").new(2) as c:
-                assert c.n == 2
+    secret("multiplexing")
+
+
+def test_a_secret_and_threads():
+    secret("threading")
+
+
+def test_secrets_of_users():
+    import os
+
+    from socketse import AuthError, Users
+
+    path = "users-%d" % free()[1]
+    try:
+        users = Users(path, iterations=1000)
+        users.set("anna", "her secret")
+        seen = []
+        options = {"secret": users, "on_request": lambda session, _: seen.append(session.user)}
+        with support.quiet(), serving(server("multiplexing", free(), **options)) as s:
+            with Remote(*s.server_address, user="anna", secret="her secret").new(1) as c:
+                assert c.n == 1
+            for user in ("otto", ""):
+                raises(AuthError, Remote(*s.server_address, user=user, secret="her secret").new)
+        assert seen == ["anna"] * 2 + ["anna"] * (len(seen) - 2)
+    finally:
+        os.remove(path)
 
 
 def test_a_secret_where_none_is_wanted():
-    has_auth()
     with serving(server("multiplexing", free())) as s:
         raises((RemoteError, OSError), Remote(*s.server_address, secret="x").new)
 
 
 def test_a_refused_address_is_told_also_with_a_secret():
-    has_auth()
     options = {"secret": "x", "allow": ["10.0.0.1"]}
     with serving(server("multiplexing", free(), **options)) as s:
         error = raises(OSError, Remote(*s.server_address, secret="x").new)
@@ -771,7 +846,6 @@ def test_a_refused_address_is_told_also_with_a_secret():
 
 
 def test_nothing_is_parsed_before_the_secret_is_proven():
-    has_auth()
     seen = []
     options = {"secret": "x", "on_request": lambda session, request: seen.append(request)}
     with serving(server("multiplexing", free(), **options)) as s:
