@@ -1,6 +1,7 @@
 """HTTP: what requests get, what wrong ones get, on every kind of server."""
 
 import os
+import sys
 import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
@@ -800,6 +801,34 @@ def test_a_handler_of_files_and_more():
                     assert c.get("/big.bin")[2] == bytes(range(256)) * 300
     finally:
         remove(path)
+
+
+def test_many_threads():
+    """All rooms are there before the first thread is."""
+
+    class Files(SimpleHTTPRequestHandler, Handler):
+        pass
+
+    Files.users = object()
+    with Serving("threading", Files):
+        for room in "httpauth httpbody httpdate httperror httplist alone".split():
+            assert "socketse." + room in sys.modules, room
+    failures = []
+
+    def ask(server):
+        for _i in range(10):
+            with Browser(server.server_address) as c:
+                for command, body in (("GET", b""), ("POST", b"body"), ("PATCH", b"")):
+                    status = c.get(
+                        "/", "Content-Length: %d" % len(body), command=command, body=body
+                    )[0]
+                    if status != {"GET": 200, "POST": 201, "PATCH": 405}[command]:
+                        failures.append(status)
+
+    with Serving("threading") as server:
+        for record in [thread(ask, server) for _ in range(3)]:
+            wait_until(lambda record=record: record["done"])
+        assert not failures and not server.told, (failures, server.told)
 
 
 def test_names():
