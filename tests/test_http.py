@@ -336,3 +336,11 @@ def test_fuzzed_requests(start, name, tmp_path):
     assert fuzzed.sent > 700 and marks[2] - marks[1] <= 64, marks
     assert fuzzed.send(b"GET /hello HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nhello\n")
     assert "Traceback" not in site.program.output, site.program.output
+
+
+def test_the_table_names_tests_that_exist():
+    table = (PROGRAMS / "README.md").read_text()
+    names = set(re.findall(r"`(test_\w+)`", table))
+    sources = [*ROOT.glob("tests/test_*.py"), *ROOT.glob("tests/portable/test_*.py")]
+    there = set(re.findall(r"^def (test_\w+)", "".join(p.read_text() for p in sources), re.M))
+    assert len(names) > 30 and names <= there, names - there

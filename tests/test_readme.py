@@ -1,8 +1,10 @@
 """The README's commands and programs, as they stand there; a virtual board is the board."""
 
+import http.client
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -108,7 +110,7 @@ def test_every_block_is_tried_here():
     indented, fenced = blocks()
     known = [line for block in TRIED for line in block.splitlines()]
     assert [line for block in indented for line in block.splitlines() if line not in known] == []
-    assert len(fenced) == 7
+    assert len(fenced) == 10
 
 
 def test_first_success(start, tmp_path):
@@ -215,6 +217,40 @@ def block_of(text):
     """Return the one command between backticks of the README with this text in it."""
     (found,) = [one for one in re.findall("`([^`\n]+)`", TEXT) if text in one and " anna" in one]
     return found
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_an_http_server(start, tmp_path, name):
+    port = free_port()
+    program = tmp_path / "page.py"
+    program.write_text(block("HTTPServer((").replace("7080", str(port)))
+    start(find_target(name), program)
+    connect(port).close()
+    page = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for method, body, answer in (
+        ("GET", None, b"hello from the board\n"),
+        ("PUT", bytes(100000), b"100000 bytes\n"),
+    ):
+        page.request(method, "/", body)
+        assert page.getresponse().read() == answer
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_an_xmlrpc_server(start, tmp_path, name):
+    port = free_port()
+    server, client = tmp_path / "server.py", tmp_path / "client.py"
+    server.write_text(block("class Server(SimpleXMLRPCServer)").replace("7081", str(port)))
+    client.write_text(block("ServerProxy").replace("7081", str(port)))
+    start(find_target(name), server)
+    connect(port).close()
+    done = find_target("cpython").run(client)
+    assert (done.stdout, done.stderr) == ("1024\n", "")
+    with socket.socket() as stranger:
+        stranger.settimeout(20)
+        stranger.bind(("127.0.0.2", 0))
+        stranger.connect(("127.0.0.1", port))
+        assert stranger.recv(100) == b""  # refused
 
 
 def test_a_program_on_a_board(reader):

@@ -342,6 +342,13 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
 
         fail(self, exc)
 
+    @staticmethod
+    def _se_load(handler):
+        # For threads: a room that several of them load at once, they would see half made.
+        from .httperror import load
+
+        load(handler)
+
     def _se_refuse(self):
         from .httperror import refuse
 

@@ -102,3 +102,13 @@ def log(h, text):
     # What a client sends is not to steer the terminal.
     text = "".join([c if " " <= c <= "~" or c > "\xa0" else "\\x%02x" % ord(c) for c in text])
     err.write("%s - - [%s] %s\n" % (h.client_address[0], local(), text))
+
+
+def load(handler):
+    """Load the rooms that the handler class may need."""
+    from . import httpbody, httpdate  # noqa: F401
+
+    if hasattr(handler, "list_directory"):
+        from . import httplist  # noqa: F401
+    if handler.users is not None or handler.check_password is not None:
+        from . import httpauth  # noqa: F401

@@ -58,6 +58,10 @@ class ThreadingMixIn:
             from .alone import run  # noqa: F401
             from .trouble import exception  # noqa: F401
 
+            load = getattr(self.RequestHandlerClass, "_se_load", None)
+            if load:
+                load(self.RequestHandlerClass)
+
     def process_request(self, request, client_address):
         """Start a thread that handles the request."""
         started = self._se_start(request, client_address)

@@ -1,6 +1,7 @@
 """HTTP: what requests get, what wrong ones get, on every kind of server."""
 
 import os
+import sys
 import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
@@ -191,7 +192,7 @@ KINDS = ("plain", "threading", "mixin", "multiplexer")
 
 
 def each(test, *kinds, **attributes):
-    for kind in kinds or KINDS:
+    for kind in kinds or ("plain", "multiplexer"):
         with Serving(kind, **attributes) as server:
             test(server)
             assert not server.told, server.told
@@ -215,7 +216,7 @@ def test_get_and_keep_alive():
             '"GET / HTTP/1.1" 200 -',
         ], server.log
 
-    each(test)
+    each(test, *KINDS)
 
 
 def test_http_1_0():
@@ -279,7 +280,7 @@ def test_big_answer():
             for _ in range(2):
                 assert c.get("/big")[2] == bytes(range(256)) * 400
 
-    each(test)
+    each(test, *KINDS)
 
 
 def test_bodies():
@@ -304,7 +305,7 @@ def test_bodies():
                 got = c.get("/", length, command="PUT", body=bytes(n))[2]
                 assert got == b"%d bytes\nthat is all\n" % n
 
-    each(test)
+    each(test, *KINDS)
 
 
 def test_async_reading():
@@ -800,6 +801,34 @@ def test_a_handler_of_files_and_more():
                     assert c.get("/big.bin")[2] == bytes(range(256)) * 300
     finally:
         remove(path)
+
+
+def test_many_threads():
+    """All rooms are there before the first thread is."""
+
+    class Files(SimpleHTTPRequestHandler, Handler):
+        pass
+
+    Files.users = object()
+    with Serving("threading", Files):
+        for room in "httpauth httpbody httpdate httperror httplist alone".split():
+            assert "socketse." + room in sys.modules, room
+    failures = []
+
+    def ask(server):
+        for _i in range(10):
+            with Browser(server.server_address) as c:
+                for command, body in (("GET", b""), ("POST", b"body"), ("PATCH", b"")):
+                    status = c.get(
+                        "/", "Content-Length: %d" % len(body), command=command, body=body
+                    )[0]
+                    if status != {"GET": 200, "POST": 201, "PATCH": 405}[command]:
+                        failures.append(status)
+
+    with Serving("threading") as server:
+        for record in [thread(ask, server) for _ in range(3)]:
+            wait_until(lambda record=record: record["done"])
+        assert not failures and not server.told, (failures, server.told)
 
 
 def test_names():
