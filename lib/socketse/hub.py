@@ -135,19 +135,20 @@ class Hub(Table):
             if sock in table:
                 table[sock]._se_knock(sock)
         while self.start:
-            h = self.start.pop()
+            self.cur_task = h = self.start.pop()  # even step's frame may find no memory
             if h._se_co is not None:
                 self.step(h, None)
-                self.cur_task = False
+            self.cur_task = False
         turns = len(self.next)
         busy = turns or h is not None
         while turns:
             turns -= 1
-            h = self.next.pop(0)
+            self.cur_task = h = self.next.pop(0)
             if h._se_co is not None and h._se_want == _TURN:
                 error = h._se_wake
                 h._se_wake = None
                 self.step(h, error)
+            self.cur_task = False
         if self.target is not None and ticks_diff(self.target, now) <= 0:
             self.peek()
         return bool(busy)
