@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 
 def find(name):
+    """Return the rooms to load for a name, as rooms.find does."""
     from .rooms import find
 
     # The list is for finding names: it is not to be in the way of what is loaded then. Nor may

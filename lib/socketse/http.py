@@ -199,11 +199,11 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         # Begin to answer a request. Return what is to be awaited until that is done, or None.
         self.close_connection = True
         self._se_code = None
-        status: Any = 400
+        status: Any
         try:
             status = self._se_parse(head)
         except ValueError:
-            pass  # a number that is none, a letter that is none
+            status = 400  # a number that is none, a letter that is none
         if status > 0:
             self.send_error(status)
             return None
@@ -506,7 +506,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
 
 
 def find(data):
-    # Return how long a head is, with its empty line; 0: its end has not come.
+    """Return how long a head is, with its empty line; 0: its end has not come."""
     end = data.find(b"\n\r\n") + 3
     at = data.find(b"\n\n") + 2
     if at > 1 and (end < 3 or at < end):

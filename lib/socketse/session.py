@@ -27,7 +27,7 @@ _free = message._Slicer()  # in the place of an object that was dropped
 
 
 def is_function(obj):
-    # Return True if obj can be called and is no instance of a class with a __call__ in Python.
+    """Return True if obj can be called and is no instance of a class with a __call__ in Python."""
     return callable(obj) and type(getattr(type(obj), "__call__", None)) is not _FUNCTION  # noqa: B004
 
 
