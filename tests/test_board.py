@@ -539,14 +539,17 @@ def test_boards_are_found_and_serve_beside_each_other(make):
 
 def test_who_asks_for_little_gets_nothing(esp32):
     esp32.served()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    where = esp32.address, 20007 + esp32.port_offset
+    with contextlib.ExitStack() as stack:
+        few, client = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)
+        ]
         client.settimeout(5)
-        where = esp32.address, 20007 + esp32.port_offset
-        client.sendto(b"socketse?", where)  # the answer would be longer: no amplifier
-        client.sendto(b"who is there?" + bytes(499), where)
+        few.sendto(b"socketse?", where)  # the answer would be longer: no amplifier
+        few.sendto(b"who is there?" + bytes(499), where)
         client.sendto(b"socketse?" + bytes(503), where)
-        answer = client.recv(1000)
+        answer = client.recv(1000)  # those before it were handled before it
         assert json.loads(answer)["name"] == "socketse" and len(answer) <= 512
-        client.setblocking(False)
+        few.setblocking(False)
         with pytest.raises(BlockingIOError):
-            client.recv(1000)
+            few.recv(1000)
