@@ -55,14 +55,17 @@ class Browser:
     """A Chromium at work, from `with` to the end of its block.
 
     insecure  True: take any certificate, a self-signed one too
+    scripts   False: as for people who have switched JavaScript off
     report    called with one line of text per step of a fetch
     Raises interpreters.Unavailable without a Chromium.
     """
 
-    def __init__(self, insecure=False, report=print):
+    def __init__(self, insecure=False, scripts=True, report=print):
         self._argv = [*clients.client("chromium", report), *_OPTIONS]
         if insecure:
             self._argv.append("--ignore-certificate-errors")
+        if not scripts:
+            self._argv.append("--blink-settings=scriptEnabled=false")
         self._process = None
         self._changed = threading.Condition()
         self._count = 0
@@ -130,16 +133,14 @@ class Browser:
         """Open a page, with a size in CSS pixels, and return it. Raises BrowserError."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        page = Page(self, session)
+        page = Page(self, target, session)
         with self._changed:
             self._pages[session] = page
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(domain + ".enable")
         page.resize(width, height)
         page.theme(dark)
-        error = page.call("Page.navigate", url=url).get("errorText")
-        if error:
-            raise BrowserError("%s: %s" % (url, error))
+        page.go(url)
         return page
 
     def _read(self):
@@ -171,8 +172,9 @@ class Page:
     requests  list of the URLs that it asked for
     """
 
-    def __init__(self, browser, session):
+    def __init__(self, browser, target, session):
         self._browser = browser
+        self._target = target
         self._session = session
         self.console = []
         self.requests = []
@@ -194,6 +196,16 @@ class Page:
             details = params["exceptionDetails"]
             text = details.get("exception", {}).get("description", details["text"])
             self.console.append("exception: " + text)
+
+    def go(self, url):
+        """Open another address in it. Raises BrowserError if nothing comes from there."""
+        error = self.call("Page.navigate", url=url).get("errorText")
+        if error:
+            raise BrowserError("%s: %s" % (url, error))
+
+    def close(self):
+        """Close it: it asks for nothing any more."""
+        self._browser.call("Target.closeTarget", targetId=self._target)
 
     def resize(self, width, height):
         """Make the window so large, in CSS pixels."""
