@@ -141,7 +141,8 @@ def _fetched(name, report):
     root = _fetch(_CLIENTS[name][0].split(), report, libraries=True)
     if name == "chromium":
         fonts = root / "fonts.conf"
-        fonts.write_text(_FONTS % (root / "usr/share/fonts", root / "fonts.cache"))
+        if not fonts.exists():
+            fonts.write_text(_FONTS % (root / "usr/share/fonts", root / "fonts.cache"))
         env, *argv = debian.direct(root, _CHROMIUM)
         return [env, "FONTCONFIG_FILE=%s" % fonts, *argv]
     files = (name, name + ".openbsd")  # alternatives have no link before they are installed
