@@ -316,8 +316,8 @@ TRIED = (
     "cp board/config.template.json board/config.json",
     "make flash",
     "mpremote edit :config.json\nmpremote cp board/config.json : + reset",
-    "serving at 192.168.1.20: app/tcp 8000, discovery/udp 20007, echo/tcp 7, sntp/udp 123,"
-    " time/tcp 37",
+    "serving at 192.168.1.20: app/tcp 8000, discovery/udp 20007, echo/tcp 7, http/tcp 80,"
+    " sntp/udp 123, time/tcp 37",
     "printf 'hi\\n' | nc -q1 192.168.1.20 7\nrdate -p 192.168.1.20\nmake find",
     "mpremote cp board/app.py : + reset\nprintf 'read\\n' | nc -q1 192.168.1.20 8000",
     "make flash PORT=/dev/pts/3\nprintf 'hi\\n' | nc -q1 127.0.7.1 11007",
