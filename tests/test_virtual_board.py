@@ -723,7 +723,7 @@ def ask_all(client, question, host, answers):
     found = {}
     client.settimeout(0.5)
     for _ in range(20):
-        client.sendto(question, (host, 30007))
+        client.sendto(question, (host, 31007))
         with contextlib.suppress(TimeoutError):
             while len(found) < answers:
                 data, sender = client.recvfrom(1000)

@@ -8,7 +8,7 @@ import errno
 import sys
 import time
 
-from socketse import BaseServer, Multiplexer, TCPServer, UDPServer, page, services
+from socketse import BaseServer, Multiplexer, PageHandler, TCPServer, UDPServer, services
 
 PAGE = sys.argv[0].replace("\\", "/").rpartition("/")[0] + "/../board/node/page.html"
 
@@ -19,7 +19,7 @@ SERVICES = (
     ("daytime", 13, services.DaytimeHandler, "TCP UDP", "nc {0} {1} </dev/null"),
     ("chargen", 19, services.ChargenHandler, "TCP", "nc {0} {1} </dev/null | head -n5"),
     ("time", 37, services.TimeHandler, "TCP UDP", "rdate -p -o {1} {0}"),
-    ("http", 80, page.PageHandler, "TCP", "a browser: http://{0}:{1}/"),
+    ("http", 80, PageHandler, "TCP", "a browser: http://{0}:{1}/"),
     ("sntp", 123, services.SNTPHandler, "UDP", "rdate -n -p -o {1} {0}"),
 )
 
@@ -78,7 +78,7 @@ def main(host, base, clock=None):
     """Serve until Ctrl-C."""
     if clock is not None:
         services.clock.set(clock)
-    page.PageHandler.page = PAGE
+    PageHandler.page = PAGE
     hub = Hub()
     for server in open_servers(host, base):
         hub.add(server)
