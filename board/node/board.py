@@ -143,9 +143,9 @@ class Page(AsyncStreamRequestHandler):
 
     async def handle(self):
         """Answer the requests of one connection."""
-        from socketse.page import serve
-
         try:
+            from socketse.page import serve
+
             await serve(self)
         finally:
             if self._se_stats["active"] < 2:
