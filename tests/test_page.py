@@ -8,7 +8,7 @@ import re
 import browser
 import interpreters
 import pytest
-from conftest import ROOT, connect, find_target
+from conftest import ROOT, certificates, connect, find_target, free_port
 from test_board import Board, images  # noqa: F401  # a fixture
 from test_services import PORTS, serve  # noqa: F401
 
@@ -21,14 +21,18 @@ NAME = "<u>kitchen</u> & co"
 POINTS = "[...document.querySelectorAll('path')].map(p => p.getAttribute('d').split('L').length)"
 
 
+def browsing(**options):
+    """Return a browser, or skip the test with what is missing."""
+    try:
+        return browser.Browser(report=lambda line: None, **options)
+    except interpreters.Unavailable as e:
+        pytest.skip(str(e))
+
+
 @pytest.fixture(scope="module")
 def chromium():
     """A browser without a page."""
-    try:
-        found = browser.Browser(report=lambda line: None)
-    except interpreters.Unavailable as e:
-        pytest.skip(str(e))
-    with found:
+    with browsing() as found:
         yield found
 
 
@@ -138,10 +142,40 @@ def test_the_page_forgets_what_is_old(chromium, serve):  # noqa: F811
     page.close()
 
 
-def test_without_javascript_a_sentence_is_left(chromium, serve):  # noqa: F811
+def test_without_javascript_a_sentence_is_left(serve):  # noqa: F811
     program = serve(find_target("cpython"))
-    with browser.Browser(scripts=False) as without:
+    with browsing(scripts=False) as without:
         page = without.open("http://127.0.0.1:%d/" % (program.base + PORTS["http"]))
         page.wait_for("!!document.querySelector('noscript a')")
         shown = page.evaluate("document.body.innerText")
     assert "JavaScript" in shown and "heap" not in shown
+
+
+OVER_TLS = """
+import sys
+from socketse import Multiplexer, PageHandler, TCPServer, server_context
+
+PageHandler.page = sys.argv[3]
+server = TCPServer(("127.0.0.1", int(sys.argv[1])), PageHandler)
+server.ssl_context = server_context(sys.argv[2])
+hub = Multiplexer()
+hub.add(server)
+hub.serve_forever()
+"""
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_the_page_over_tls(start, tmp_path, name):
+    port = free_port()
+    program = tmp_path / "page.py"
+    program.write_text(OVER_TLS)
+    start(find_target(name), program, port, certificates() / "server.pem", FILE)
+    connect(port).close()
+    url = "https://127.0.0.1:%d/?every=0.2" % port
+    with browsing(insecure=True) as insecure:
+        page = insecure.open(url)
+        page.wait_for(THERE)
+        page.wait_for(POINTS + ".every(n => n > 3)")
+        assert page.console == []
+    with browsing() as strict, pytest.raises(browser.BrowserError, match="CERT_AUTHORITY_INVALID"):
+        strict.open(url)
