@@ -5,8 +5,14 @@ import os
 import socket
 import ssl
 import tempfile
+import threading
 
 _HANDSHAKE_SECONDS = 5
+_lock = threading.Lock()  # one context may serve many servers
+
+
+class TLSError(ConnectionAbortedError, ssl.SSLError):
+    """What the peer has done wrong after the handshake: both OSError's kind, and ssl's."""
 
 
 class TLSSocket(ssl.SSLSocket):
@@ -58,6 +64,8 @@ class TLSSocket(ssl.SSLSocket):
             if not self.ready:
                 raise  # in the middle of the handshake
             self.truncated = True
+        except ssl.SSLError as e:
+            raise self._error(e) from e
         return b"" if buffer is None else 0
 
     def send(self, data, flags=0):
@@ -66,6 +74,11 @@ class TLSSocket(ssl.SSLSocket):
             return ssl.SSLSocket.send(self, data, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as e:
             raise BlockingIOError(errno.EAGAIN, "no room to write now") from e
+        except ssl.SSLError as e:
+            raise self._error(e) from e
+
+    def _error(self, e):
+        return TLSError(errno.ECONNABORTED, e.strerror) if self.ready else e
 
     def shutdown(self, how):
         """Send close_notify, and tell the peer that nothing more will be written."""
@@ -94,20 +107,25 @@ class TLSSocket(ssl.SSLSocket):
 def accept(sock, context):
     """Return (TLSSocket, address) of the next connection."""
     connection, address = sock.accept()
-    kind = context.sslsocket_class
-    context.sslsocket_class = TLSSocket
     try:
-        tls = context.wrap_socket(
-            connection,
-            server_side=True,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
+        with _lock:
+            kind = context.sslsocket_class
+            context.sslsocket_class = TLSSocket
+            try:
+                tls = context.wrap_socket(
+                    connection,
+                    server_side=True,
+                    do_handshake_on_connect=False,
+                    suppress_ragged_eofs=False,
+                )
+            finally:
+                context.sslsocket_class = kind
     except OSError as e:
         connection.close()
         raise BlockingIOError(errno.EAGAIN, "the client was gone") from e
-    finally:
-        context.sslsocket_class = kind
+    except BaseException:
+        connection.close()
+        raise
     return tls, address
 
 
@@ -119,21 +137,19 @@ def check(context):
         raise ValueError("ssl_context is a client's: a server's is ssl.PROTOCOL_TLS_SERVER's")
 
 
-def load_cert_chain(context, cert, key):
-    """Let context have a certificate and its key, bytes in PEM or DER form.
+def load_cert_chain(context, certs, key):
+    """Let context have certificates, the first one its own, and its key, all in DER form.
 
     Raises ValueError if they are none, or do not fit.
     """
-    if b"-----BEGIN " not in cert:
-        cert = ssl.DER_cert_to_PEM_cert(cert).encode()
-    if b"-----BEGIN " not in key:
-        # The word stands for PKCS 8; of older forms OpenSSL finds out itself what they are.
-        key = ssl.DER_cert_to_PEM_cert(key).replace("CERTIFICATE", _kind(key)).encode()
+    # The word stands for PKCS 8; of older forms OpenSSL finds out itself what they are.
+    key = ssl.DER_cert_to_PEM_cert(key).replace("CERTIFICATE", _kind(key))
+    data = "".join([key] + [ssl.DER_cert_to_PEM_cert(cert) for cert in certs]).encode()
     # The standard library takes files only. mkstemp's can be read by nobody else.
     number, path = tempfile.mkstemp()
     try:
         with os.fdopen(number, "wb") as f:
-            f.write(cert + b"\n" + key)
+            f.write(data)
         context.load_cert_chain(path)
     except ssl.SSLError as e:
         raise ValueError("the certificate or its key cannot be used: %s" % e) from e
@@ -144,4 +160,5 @@ def load_cert_chain(context, cert, key):
 def _kind(der):
     # PKCS 8 has an algorithm behind the version, SEC 1 a number of bytes, PKCS 1 an integer.
     start = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0) + 3
-    return {0x30: "PRIVATE KEY", 0x04: "EC PRIVATE KEY"}.get(der[start], "RSA PRIVATE KEY")
+    kinds = {b"\x30": "PRIVATE KEY", b"\x04": "EC PRIVATE KEY"}
+    return kinds.get(der[start : start + 1], "RSA PRIVATE KEY")
