@@ -36,7 +36,9 @@ def site(start, target):
 
 
 def context():
-    return ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    found = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    found.verify_flags |= ssl.VERIFY_X509_STRICT  # as CPython 3.13 and newer do by themselves
+    return found
 
 
 def tls(port):
@@ -215,9 +217,26 @@ def test_the_tool_makes_certificates(tmp_path):
     assert "DNS:board.local, IP Address:192.168.1.7" in shown
     assert "ASN1 OID: prime256v1" in shown and "CN = board.local" in shown.replace("CN=", "CN = ")
     assert run("openssl", "verify", "-CAfile", alone, alone).returncode == 0
+    assert run("openssl", "verify", "-x509_strict", "-CAfile", alone, alone).returncode == 0
+    done = make("fd00::7", "*.local", "b" * 60 + "." + "c" * 60 + ".local")
+    assert done.returncode == 0, done.stderr
+    shown = run("openssl", "x509", "-noout", "-text", "-in", alone).stdout.decode()
+    assert "IP Address:FD00:0:0:0:0:0:0:7, DNS:*.local, DNS:bbbb" in shown
+    make("b" * 60 + ".local")
+    assert run("openssl", "verify", "-CAfile", alone, alone).returncode == 0
     before = both.read_bytes()
-    for wrong, sentence in (([], "name the board"), (["a b"], "'a b' is neither"), ([""], "''")):
+    for wrong, sentence in (
+        ([], "name the board"),
+        (["a b"], "'a b' is neither"),
+        ([""], "''"),
+        (["b\xfccher.local"], "A-label"),
+        (["[fd00::7]"], "'[fd00::7]' is neither"),
+        (["a", "--days", "0"], "--days"),
+        (["a", "--days", "99999999"], "--days"),
+        (["a", "--into", both], str(both)),
+    ):
         done = make(*wrong)
+        assert "Traceback" not in done.stderr
         assert done.returncode != 0 and sentence in done.stderr, done
     assert both.read_bytes() == before
     make("again")
