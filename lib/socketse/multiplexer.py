@@ -190,7 +190,7 @@ class _Door:
                 if type(server).get_request is TCPServer.get_request:
                     server.get_request = self.get_request
             else:
-                self._se_limited = getattr(
+                self._se_limited = server.ssl_context is not None or getattr(
                     server.RequestHandlerClass, "client_speaks_first", False
                 )
                 server.process_request = self.process_request

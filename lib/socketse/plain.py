@@ -5,16 +5,14 @@ from .server import BaseRequestHandler
 
 def process_request(server, request, client_address, process):
     """Let a plain handler handle a request by process: now, or when the client has spoken."""
-    if server.ssl_context is not None and not request.ready:
-        from .handshake import Handshake
-
-        Handshake(
-            request,
-            client_address,
-            server,
-            lambda *args: process_request(server, request, client_address, process),
-        )
-    elif getattr(server.RequestHandlerClass, "client_speaks_first", False):
+    if server.ssl_context is not None and not server._se_tls().finish(
+        server,
+        request,
+        client_address,
+        lambda *args: process_request(server, request, client_address, process),
+    ):
+        return  # it goes on, or has failed
+    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
         Knock(
             request,
             client_address,
