@@ -1,6 +1,7 @@
 """TLS: ssl_context on every kind of TCP server, and contexts from certificates."""
 
 import random
+import sys
 import time
 
 from socketse import (
@@ -973,3 +974,94 @@ def test_where_a_handshake_ends():
         wire = Wire(Silent(), True)
         feed(wire, hello + changed + record(22, 40), sizes)
         assert wire.stage == 2  # a client's: the server's Finished comes last
+
+
+def test_room_by_the_heap():
+    if not MICROPYTHON:
+        raise Skip("memory that has to be looked at: CPython has enough")
+    rooms_are_files()
+    from socketse import port, tlssocket
+
+    class esp32:
+        HEAP_DATA = 4
+
+        @staticmethod
+        def idf_heap_info(which):
+            assert which == 4
+            return [(50000, free // 2, 0, 0), (50000, free - free // 2, 0, 0)]
+
+    class gc:
+        @staticmethod
+        def mem_free():
+            return free
+
+    usual = port.platform, sys.modules.get("gc")
+    try:
+        for port.platform, name, fake in (("esp32", "esp32", esp32), ("rp2", "gc", gc)):
+            sys.modules[name] = fake
+            for free in (0, 35999, 36000, 90000):
+                assert tlssocket.has_room(None) == (free >= 36000), (name, free)
+    finally:
+        port.platform = usual[0]
+        sys.modules.pop("esp32", None)
+        if usual[1]:
+            sys.modules["gc"] = usual[1]
+        else:
+            sys.modules.pop("gc", None)
+    assert tlssocket.has_room(1) and not tlssocket.has_room(0)
+
+
+def test_no_memory_to_accept():
+    if not MICROPYTHON:
+        raise Skip("a TLS socket of our own: CPython's is the standard library's")
+    rooms_are_files()
+    from socketse import port, tlssocket
+
+    class poll:
+        def register(self, *args):
+            raise MemoryError
+
+    usual = port.poll
+    with TCPServer(free(), Echo) as server, Client(server.server_address) as client:
+        port.poll = poll
+        try:
+            raises(MemoryError, tlssocket.accept, server.socket, None)
+        finally:
+            port.poll = usual
+        assert client.rest() == b""
+    assert tlssocket.TLSSocket.count == 0
+
+
+def test_a_server_that_leaves_during_handshakes():
+    for leave in (Multiplexer.remove, lambda hub, server: server.server_close()):
+        with Multiplexer() as hub:
+            server = hub.add(server_with(TCPServer, AsyncEcho))
+            clients = [Client(server.server_address) for _ in range(4)]
+            for client in clients[1:]:
+                client.send(HALF)
+            for _ in range(20):
+                hub.poll(0.02)
+            assert server.stats["active"] == 4
+            leave(hub, server)
+            assert server.stats["active"] == hub._se_hub.count == 0
+            if MICROPYTHON:
+                assert __import__("socketse").tlssocket.TLSSocket.count == 0
+            for client in clients:
+                try:
+                    assert client.rest() == b""
+                except OSError:
+                    pass  # a reset: it had sent something
+                client.close()
+            server.server_close()
+
+
+def test_a_client_without_a_thread():
+    if ThreadingTCPServer.max_threads == 0:
+        raise Skip("threads")
+    with serving(server_with(ThreadingTCPServer, Echo, max_threads=1)) as server:
+        with TLSClient(server.server_address) as first:
+            assert first.line() == HELLO
+            with Client(server.server_address):  # silent: it waits, and holds up nobody
+                talk(server, 3)
+                first.send(b"still here\n")
+                assert first.line() == b"still here\n"
