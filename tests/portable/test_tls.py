@@ -851,6 +851,9 @@ def test_only_what_was_asked_for_is_told():
     client, tls = pretended(None, b"data")
     with client:
         assert event(tls, _READ | _WRITE) == 0  # it has not begun
+        for function, given in ((tls.recv, 9), (tls.send, b"x")):
+            assert raises(OSError, function, given).errno == 11
+        assert tls.handshake() is False and not tls.wrapped and tls.getpeercert() is None
         client.send(b"hello")
         assert event(tls, 0) == 0 and event(tls, _READ) == _READ
         # In the handshake a write waits for the client, not for room that is there.
@@ -882,6 +885,45 @@ def test_what_was_not_sent_must_be_sent_again():
         lengths = [len(given) for given in tls.context.given if given != 9]
         assert lengths == [4096, 4096, 904], lengths
         tls.close()
+
+
+def test_when_a_handler_may_begin():
+    client, tls = pretended(*[None] * 7)
+    from socketse import tlssocket
+
+    with client:
+        client.send(b"x")
+        wait_until(tls.spoken)
+        assert tls.handshake() is False and tls.wrapped
+        wire = tls.wire
+        wire.stage = 2
+        for wire.full, wire.head, over in ((True, 0, False), (False, 3, False), (False, 0, True)):
+            assert tls.handshake() is over
+        assert tls.cipher() is None  # nobody knows for sure
+        # A certificate that is required has to be there.
+        tls.ready = False
+        tls.context.verify_mode = 2
+        tls.context.getpeercert = lambda binary: None
+        assert tls.handshake() is False
+        tls.context.getpeercert = lambda binary: b"certificate"
+        assert tls.handshake() is True
+        raises(NotImplementedError, pretended_certificate, tls)
+        tls.close()
+    # The first one is tried wherever there seems to be no room.
+    client, tls = pretended(b"data")
+    with client:
+        client.send(b"x")
+        wait_until(tls.spoken)
+        usual = tlssocket.TLSSocket.max_connections
+        tlssocket.TLSSocket.max_connections = 0
+        assert tls.recv(9) == b"data"
+        tlssocket.TLSSocket.max_connections = usual
+        tls.close()
+
+
+def pretended_certificate(tls):
+    del tls.context.getpeercert
+    tls.getpeercert(True)
 
 
 def test_errors_of_a_handshake():
@@ -941,6 +983,16 @@ def test_where_a_handshake_ends():
 
     hello, changed, secret = record(22, 200), record(20, 1), record(23, 300)
     server_hello = record(22, 90)
+
+    class Reset:
+        def readinto(self, buf):
+            raise OSError(104)
+
+        write = readinto
+
+    wire = Wire(Reset(), False)
+    # No exception passes through Mbed TLS.
+    assert wire.readinto(bytearray(5)) == wire.write(b"x") == -104
     for sizes in ((1,), (1, 2, 3), (5, 1000)):
         # TLS 1.2: the client's Finished, and the server's
         wire = Wire(Silent(), False)
