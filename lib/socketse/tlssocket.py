@@ -322,16 +322,18 @@ class TLSSocket(io.IOBase):
             return -22  # EINVAL
         if self.native is None:
             return _CLOSED
+        found = 0
         if arg & _READ and (self.buffer or self.more or self.ended):
-            return _READ
+            found = _READ
+            ms = 0
         mask = arg
         if arg and not self.known and (self.retry or not self.ready):
             mask = _WRITE if self.wire.full else _READ  # what the handshake waits for
         self.poller.modify(self.socket, mask)
         for event in self.poller.ipoll(ms):
             ready = event[1]
-            return ready if mask == arg or not ready & mask else ready & ~mask | arg
-        return 0
+            found |= ready if mask == arg or not ready & mask else ready & ~mask | arg
+        return found
 
     def settimeout(self, seconds):
         """Wait so long for each read or write; None: for ever, 0: not at all."""

@@ -822,6 +822,7 @@ def test_the_end_stays_the_end():
         assert tls.recv(100) == b"" and tls.ended and not tls.truncated
         assert tls.recv(100) == tls.read(100) == b"" and tls.readinto(bytearray(9)) == 0
         assert event(tls, _READ) == _READ and event(tls, 0) == 0
+        assert event(tls, _READ | _WRITE) == _READ | _WRITE
         tls.context.answers = [6]
         assert tls.send(b"answer") == 6  # it was the client's end only
         tls.close()
