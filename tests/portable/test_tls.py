@@ -422,7 +422,7 @@ def test_certificates_that_are_none():
     if MICROPYTHON:
         server_context(*stranger)  # Mbed TLS does not look whether they fit
     else:
-        assert "match" in str(raises(ValueError, server_context, *stranger)).lower()
+        assert "cannot be used" in str(raises(ValueError, server_context, *stranger))
 
 
 def test_builds_that_know_no_pem():
