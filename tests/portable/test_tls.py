@@ -943,6 +943,12 @@ def test_errors_of_a_handshake():
             e = raises(kind, tls.handshake)
             assert text in str(e) and e.errno in (ECONNABORTED, 104), e
             tls.close()
+    client, tls = pretended(b"")
+    with client:
+        client.send(b"x")
+        wait_until(tls.spoken)
+        assert "gone" in str(raises(OSError, tls.handshake))
+        tls.close()
     for error, kind in (
         (OSError(ENOMEM), MemoryError),
         (OSError(-1, "bad config"), OSError),
