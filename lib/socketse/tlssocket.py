@@ -176,7 +176,7 @@ class TLSSocket(io.IOBase):
         A client's certificate in TLS 1.3 may look like its end, if it is not required or if
         this port does not tell certificates: reading and writing go on with it.
         """
-        if self.ready or not self.wrapped and not self.spoken():
+        if self.ready or not self._begun():
             return self.ready
         data = self._read(256)
         if data == b"":
