@@ -758,7 +758,7 @@ class Pretender:
     def answer(self, given):
         self.given.append(given)
         found = self.answers.pop(0) if self.answers else None
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return found
 
@@ -1129,3 +1129,32 @@ def test_a_client_without_a_thread():
                 talk(server, 3)
                 first.send(b"still here\n")
                 assert first.line() == b"still here\n"
+
+
+def test_interrupts_and_want_of_memory_in_a_handshake():
+    if not MICROPYTHON:
+        raise Skip("a TLS socket of our own: CPython's is the standard library's")
+    from socketse.tlssocket import TLSSocket
+
+    for kind in (TCPServer, MultiplexingTCPServer, ThreadingTCPServer):
+        for error in (KeyboardInterrupt(), MemoryError()):
+            if kind is ThreadingTCPServer and isinstance(error, KeyboardInterrupt):
+                continue  # threads cannot be interrupted on boards
+            server = kind(free(), Echo)
+            server.ssl_context = Pretender(error, b"")
+            with Client(server.server_address) as client:
+                client.send(b"x")
+                with quiet():
+                    try:
+                        for _ in range(3):
+                            server.timeout = 0.2
+                            server.handle_request()
+                        assert not isinstance(error, KeyboardInterrupt)
+                    except KeyboardInterrupt:
+                        assert isinstance(error, KeyboardInterrupt)
+                    server.server_close()
+                assert TLSSocket.count == 0 and server.stats["active"] == 0
+                try:
+                    assert client.rest() == b""
+                except OSError:
+                    pass  # a reset: it had sent something
