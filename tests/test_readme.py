@@ -43,7 +43,9 @@ class Reader:
         self.board = board
         self.folder = folder
         self.config = folder / "board"
-        shutil.copytree(ROOT / "board", self.config, ignore=shutil.ignore_patterns("config.json"))
+        shutil.copytree(
+            ROOT / "board", self.config, ignore=shutil.ignore_patterns("config.json", "*.pem")
+        )
         path = folder / "bin"
         path.mkdir()
         for name in ("nc", "rdate"):
