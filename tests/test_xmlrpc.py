@@ -109,9 +109,14 @@ CALLS = [
                 {"methodName": "fail", "params": ["value"]},
                 {"methodName": "fail", "params": ["fault"]},
                 {"methodName": "unknown", "params": []},
+                {"methodName": "system.multicall", "params": [[{"methodName": "x"}]]},
             ],
         ),
     ),
+    ("system.multicall", ([{"methodName": "add"}],)),
+    ("system.multicall", ([{"params": []}],)),
+    ("system.multicall", (["add"],)),
+    ("system.multicall", (1,)),
 ]
 
 

@@ -1,5 +1,6 @@
 """HTTP: what requests get, what wrong ones get, on every kind of server."""
 
+import gc
 import os
 import sys
 import time
@@ -35,9 +36,11 @@ class Handler(BaseHTTPRequestHandler):
             raise ValueError("do_GET fails late")
         if self.path == "/nothing":
             return
-        if self.path == "/204":
-            self.send_response(204)
+        if self.path in ("/204", "/304"):
+            self.send_response(int(self.path[1:]))
             self.end_headers()
+            self.wfile.write(LINE)  # it cannot have one
+            self.wfile.write(LINE)
             return
         if self.path == "/stream":
             self.send_response(200)
@@ -56,6 +59,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/forgotten":
             self.send_response(200)
             return
+        if self.path == "/careless":  # whether it is HEAD or not
+            self.send_response(200)
+            self.send_header("Content-Length", 2 * len(LINE))
+            self.end_headers()
+            self.wfile.write(LINE)
+            self.wfile.flush()
+            self.wfile.write(LINE)
+            return
         self.answer(LINE)
 
     do_HEAD = do_GET
@@ -64,6 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers["Content-Length"]
         body = self.rfile.read() if length is None else self.rfile.read(int(length))
         self.answer(b"%s %s" % (self.headers.get("content-type", "-").encode(), body), 201)
+
+    do_BREW2 = do_GET
 
     async def do_PUT(self):
         if self.path == "/unread":
@@ -250,15 +263,22 @@ def test_head_and_no_content():
         with Browser(server.server_address) as c:
             status, fields, body = c.get("/", command="HEAD")
             assert status == 200 and fields["content-length"] == "32"
-            status, fields, body = c.get("/204")
-            assert status == 204 and "transfer-encoding" not in fields
+            for code in (204, 304):
+                status, fields, body = c.get("/%d" % code)
+                assert status == code and "transfer-encoding" not in fields
+            assert c.get("/careless")[2] == 2 * LINE
+            status, fields, body = c.get("/careless", command="HEAD")
+            assert status == 200 and fields["content-length"] == "64"
             status, fields, body = c.get("/stream", command="HEAD")
             assert status == 200
             assert c.get("/forgotten")[2] == b""  # end_headers()
 
     class NoBody(Handler):
         def do_HEAD(self):
-            self.answer(LINE)
+            if self.path == "/careless":
+                self.do_GET()
+            else:
+                self.answer(LINE)
 
     each(test, "multiplexer", handler=NoBody)
 
@@ -352,6 +372,7 @@ def test_wrong_chunks():
             b"5\nhello\r\n0\r\n\r\n",
             b"5\r\nhello!\r\n0\r\n\r\n",
             b"5 5\r\nhello\r\n0\r\n\r\n",
+            b"5\x0b\r\nhello\r\n0\r\n\r\n",
             b"5\r\r\nhello\r\n0\r\n\r\n",
             b"123456789\r\n",
             b"\r\n",
@@ -429,6 +450,11 @@ WRONG = (
     (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x1\r\n\r\nx"),
     (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1_0\r\n\r\nx"),
     (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: \r\n\r\n"),
+    # White space that is none to others: who passes it on sees no length there.
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: \x0b1\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\x0c\r\n\r\nx"),
+    (400, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length\x0b: 1\r\n\r\nx"),
+    (501, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
     (
         400,
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -446,10 +472,14 @@ WRONG = (
     (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n"),
     (414, b"GET /" + b"x" * 1100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
     (414, b"x" * 1500),
+    (417, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\n"),
+    (417, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100\r\n\r\n"),
     (431, b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 1100 + b"\r\n\r\n"),
     (431, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 40 + b"\r\n"),
     (431, b"GET / HTTP/1.1\r\nHost: x\r\n" + (b"A: %s\r\n" % (b"x" * 800)) * 9),
     (501, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (501, b"B%s / HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 300)),  # no name is that long
+    (501, b"GE / HTTP/1.1\r\nHost: x\r\n\r\n"),
     (501, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
     (505, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
     (505, b"GET / HTTP/0.9\r\nHost: x\r\n\r\n"),
@@ -466,7 +496,7 @@ def test_wrong_requests():
                     assert got == status, "%d, not %d, for %r" % (got, status, data)
                     assert fields["connection"] == "close" and c.closed(), data
                     if got == 405:
-                        assert fields["allow"] == "GET, HEAD, POST, PUT"
+                        assert fields["allow"] == "BREW2, GET, HEAD, POST, PUT"
             with Browser(server.server_address) as c:
                 assert c.get()[2] == LINE
             assert not server.told, server.told
@@ -482,6 +512,8 @@ def test_accepted_shapes():
             b"GET / HTTP/1.1\r\nhost: x\r\nConnection: keep-alive, Upgrade\r\n\r\n",
             b"GET / HTTP/1.1\r\nhost: x\r\nContent-Length: 0\r\n\r\n",
             b"GET / HTTP/1.1\r\nhost: x\r\nContent-Length: 2\r\n\r\nxx",
+            b"GET / HTTP/1.1\r\nhost: x\r\nContent-Length: \t2 \t\r\n\r\nxx",
+            b"BREW2 / HTTP/1.1\r\nhost: x\r\n\r\n",
         ):
             c.send(data)
             assert c.answer()[2] == LINE, data
@@ -492,6 +524,8 @@ class Echo(Handler):
         h = self.headers
         found = [h["A"], h.get("a"), h.get("b", "none"), "a" in h, "b" in h, h["b"]]
         found.append([item for item in h.items()])
+        found += [[name for name in h], list(h.keys()), str(h)]
+        found.append(self.connection is self.request)
         self.answer(repr(found).encode())
 
 
@@ -499,7 +533,10 @@ def test_headers():
     with Serving("multiplexer", Echo) as server, Browser(server.server_address) as c:
         got = c.get("/", "a:  one \t", "A: two", "C: \t")[2]
         items = [("Host", "x"), ("a", "one"), ("A", "two"), ("C", "")]
-        assert got == repr(["one", "one", "none", True, False, None, items]).encode(), got
+        wanted = ["one", "one", "none", True, False, None, items]
+        names = [item[0] for item in items]
+        wanted += [names, names, "Host: x\na: one\nA: two\nC: \n\n", True]
+        assert got == repr(wanted).encode(), got
 
 
 def test_failing_handlers():
@@ -519,6 +556,24 @@ def test_failing_handlers():
             wait_until(lambda server=server: len(server.told) == 3)
             for e in server.told:
                 assert isinstance(e, ValueError), e
+
+
+def test_nothing_is_kept_of_unknown_methods():
+    def used():
+        gc.collect()
+        return gc.mem_alloc() if MICROPYTHON else 0
+
+    with Serving("multiplexer") as server:
+        marks = []
+        for i in range(3):
+            for k in range(100):
+                with Browser(server.server_address) as c:
+                    assert c.get(command="M%d-%d%s" % (i, k, "x" * 50))[0] == 501
+            server.log.clear()
+            wait_until(lambda: server.stats["active"] == 0)
+            marks.append(used())
+        assert marks[2] - marks[1] < 2000, marks
+        assert not server.told, server.told
 
 
 class Impatient(Handler):
