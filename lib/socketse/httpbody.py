@@ -29,8 +29,8 @@ def _bad(status, text):
 
 
 def _go_on(h):
-    # RFC 9110, 10.1.1
-    if h.protocol_version >= "HTTP/1.1":
+    # RFC 9110, 10.1.1; not in the middle of an answer
+    if h.protocol_version >= "HTTP/1.1" and (h._se_head or h._se_code is None):
         AsyncStreamRequestHandler.write(h, b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
@@ -241,15 +241,19 @@ def _make_room(h):
 def send_file(h):
     """Send the rest of an answer, a file, in pieces, and close the file."""
     f = h._se_file
+    # So much and no more, or the rest would be taken for the next answer: the file may have grown.
+    left = _length(h._se_head)
     try:
         while True:
             try:
-                data = f.read(_PIECE)
+                data = f.read(_PIECE if left is None else min(left, _PIECE))
             except MemoryError:
                 _make_room(h)
                 continue
             if not data:
                 break
+            if left is not None:
+                left -= len(data)
             h.write(data)
             if h._se_out:
                 h._se_spare()  # a slow client
@@ -259,7 +263,15 @@ def send_file(h):
     finally:
         h._se_file = None
         f.close()
+    if left:
+        h.close_connection = True
     return h._se_end()
+
+
+def _length(head):
+    # Return the length that an answer's head tells; None: none.
+    at = head.find(b"\r\nContent-Length: ") + 18 if isinstance(head, bytes) else 17
+    return None if at < 18 else int(head[at : head.find(b"\r", at)])
 
 
 def pend(h, data, n):

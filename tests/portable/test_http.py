@@ -98,13 +98,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(a + b"," + bytes(buf[:n]) + b"," + (await self.rfile.read()))
             return
         n = 0
+        if self.path == "/early":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"well, ")
         while True:
             data = await self.rfile.read(1000)
             if not data:
                 break
             n += len(data)
-        self.send_response(200)
-        self.end_headers()
+        if self.path != "/early":
+            self.send_response(200)
+            self.end_headers()
         self.wfile.write(b"%d bytes\n" % n)
         await self.wfile.drain()
         await self.sleep(0.01)
@@ -400,6 +405,14 @@ def test_expect():
             assert c.line() == b"\r\n"
             c.send(b"hello")
             assert c.answer()[0] in (200, 201)
+    # It does not come in the middle of an answer.
+    with Serving("multiplexer") as server, Browser(server.server_address) as c:
+        for path in ("/early", "/"):
+            length = "Content-Length: 5"
+            got = c.get(path, length, "Expect: 100-continue", command="PUT", body=b"hello")
+            early = b"well, " if path == "/early" else b""
+            assert got[2] == early + b"5 bytes\nthat is all\n", got
+        assert c.get("/", "Expect: 100-continue", command="PUT")[2] == b"0 bytes\nthat is all\n"
     # Who sends too much need not send it.
     with Serving("multiplexer") as server, Browser(server.server_address) as c:
         c.send(
@@ -826,6 +839,33 @@ def test_files():
 
     try:
         each(test, handler=Files)
+    finally:
+        remove(path)
+
+
+def test_a_file_that_changes():
+    """What its length was is sent, and no more; if it is less, the connection ends."""
+    path = folder()
+
+    class Files(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        directory = path + "/www"
+        log_message = Handler.log_message
+
+        def copyfile(self, source, outputfile):
+            with open(path + "/www/big.bin", self.mode) as f:
+                f.write(b"and a line")
+            SimpleHTTPRequestHandler.copyfile(self, source, outputfile)
+
+    try:
+        with Serving("multiplexer", Files) as server, Browser(server.server_address) as c:
+            Files.mode = "ab"
+            for i in range(2):
+                status, fields, got = c.get("/big.bin")
+                assert status == 200 and len(got) == 76800 + 10 * i, len(got)
+            Files.mode = "wb"
+            c.send(b"GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert c.rest()[-14:] == b"\r\n\r\nand a line"
     finally:
         remove(path)
 
