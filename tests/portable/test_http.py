@@ -7,7 +7,7 @@ import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
 from socketse.http import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
-from support import MICROPYTHON, Client, free, quiet, raises, thread, wait_until
+from support import HOST, MICROPYTHON, Client, free, quiet, raises, thread, wait_until
 
 LINE = b"a line of thirty-one characters\n"
 
@@ -51,10 +51,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/big":
             self.answer(bytes(range(256)) * 400)
             return
-        if self.path == "/header":
+        if self.path[:7] == "/header":
             self.send_response(200)
-            self.send_header("X", "a\r\nSet-Cookie: b")
+            end = {"/header-r": "\r", "/header-n": "\n"}.get(self.path, "\r\n")
+            self.send_header("X", "a%sSet-Cookie: b" % end)
             self.end_headers()
+            return
+        if self.path == "/205":
+            self.send_error(205)
             return
         if self.path == "/forgotten":
             self.send_response(200)
@@ -250,6 +254,15 @@ def test_http_1_0():
 
     each(test)
     each(test, "plain", "multiplexer", handler=HTTP10)
+
+    class Stays(HTTP10):
+        def end_headers(self):
+            self.send_header("Connection", "Keep-Alive")
+            HTTP10.end_headers(self)
+
+    with Serving("multiplexer", Stays) as server, Browser(server.server_address) as c:
+        for _ in range(2):
+            assert c.get("/", version="HTTP/1.0")[2] == LINE
     with Serving("multiplexer", HTTP10) as server, Browser(server.server_address) as c:
         status, fields, body = c.get("/stream")
         assert "transfer-encoding" not in fields and len(body) == 50
@@ -277,6 +290,8 @@ def test_head_and_no_content():
             status, fields, body = c.get("/stream", command="HEAD")
             assert status == 200
             assert c.get("/forgotten")[2] == b""  # end_headers()
+            status, fields, body = c.get("/205")
+            assert status == 205 and body == b""
 
     class NoBody(Handler):
         def do_HEAD(self):
@@ -341,6 +356,9 @@ def test_async_reading():
         got = c.get("/exactly", "Content-Length: 13", command="PUT", body=body)[2]
         assert got == b"one,\nt,wo\nthree"
         assert c.get("/lines", command="PUT")[2] == b""  # no body
+        with Browser(server.server_address) as other:
+            got = other.get("/exactly", "Content-Length: 5000", command="PUT", body=bytes(5000))
+            assert got[0] == 413  # read() without a length
         # What it does not read is not taken for a request.
         got = c.get("/unread", "Content-Length: 13", command="PUT", body=body)[2]
         assert got == b"I do not care" and c.closed()
@@ -377,6 +395,8 @@ def test_wrong_chunks():
             b"5\nhello\r\n0\r\n\r\n",
             b"5\r\nhello!\r\n0\r\n\r\n",
             b"5 5\r\nhello\r\n0\r\n\r\n",
+            b"55\nhello\r\n0\r\n\r\n",
+            b"5;a\rb\r\nhello\r\n0\r\n\r\n",
             b"5\x0b\r\nhello\r\n0\r\n\r\n",
             b"5\r\r\nhello\r\n0\r\n\r\n",
             b"123456789\r\n",
@@ -483,6 +503,7 @@ WRONG = (
     (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n"),
     (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"),
     (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n"),
+    (413, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 16 + b"\r\n\r\n"),
     (414, b"GET /" + b"x" * 1100 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
     (414, b"x" * 1500),
     (417, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\n"),
@@ -530,6 +551,9 @@ def test_accepted_shapes():
         ):
             c.send(data)
             assert c.answer()[2] == LINE, data
+        # Who says close once means it.
+        c.get("/", "Connection: close", "Connection: keep-alive")
+        assert c.closed()
 
 
 class Echo(Handler):
@@ -563,12 +587,43 @@ def test_failing_handlers():
             with Browser(server.server_address) as c:
                 c.send(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert c.closed()
-            with Browser(server.server_address) as c:
-                status, fields, body = c.get("/header")  # a line's end in one
-                assert status == 500 and "x" not in fields
-            wait_until(lambda server=server: len(server.told) == 3)
+            for path in ("/header", "/header-r", "/header-n"):  # a line's end in one
+                with Browser(server.server_address) as c:
+                    status, fields, body = c.get(path)
+                    assert status == 500 and "x" not in fields
+            wait_until(lambda server=server: len(server.told) == 5)
             for e in server.told:
                 assert isinstance(e, ValueError), e
+
+
+def test_want_of_memory():
+    class Full(Handler):
+        def do_GET(self):
+            if self.path == "/full":
+                raise MemoryError
+            self.answer(LINE)
+
+    for kind in ("plain", "multiplexer"):
+        with quiet(), Serving(kind, Full) as server:
+            with Browser(server.server_address) as c:
+                assert c.get("/full")[0] == 503 and c.closed()
+            with Browser(server.server_address) as c:
+                assert c.get()[2] == LINE
+            wait_until(lambda server=server: len(server.told) == 1)
+            assert isinstance(server.told[0], MemoryError)
+
+
+def test_what_is_logged_does_not_steer_terminals():
+    from socketse.httperror import log
+
+    class Somebody:
+        address_string = str
+        log_date_time_string = str
+
+    with quiet() as text:
+        log(Somebody(), "a\x1b[31m\x7f\x9b\xe4\n")
+    if not MICROPYTHON:  # its stderr cannot be caught
+        assert text.getvalue().endswith("a\\x1b[31m\\x7f\\x9b\xe4\\x0a\n"), text.getvalue()
 
 
 def test_nothing_is_kept_of_unknown_methods():
@@ -665,6 +720,13 @@ def test_basic_authentication():
             post = c.get("/", right, "Content-Length: 2", command="POST", body=b"hi")
             assert post[2] == b"- hi"
 
+    class Sloppy(Handler):
+        def check_password(self, user, password):
+            return "no"
+
+    with Serving("multiplexer", Sloppy) as server, Browser(server.server_address) as c:
+        assert c.get("/", right)[0] == 401
+
     class Elsewhere(Secret):
         def setup(self):
             Secret.setup(self)
@@ -686,7 +748,7 @@ def test_basic_authentication():
 
 
 def test_users():
-    from socketse import guard
+    from socketse import guard, port
     from socketse.users import Users
 
     path = folder()
@@ -707,6 +769,10 @@ def test_users():
                     post = c.get("/", right, "Content-Length: 2", command="POST", body=b"hi")
                     assert post[2] == b"- hi"
                     assert c.get("/", wrong)[0] == 401 and c.closed()
+                if kind == "plain":  # others cannot be made to wait
+                    guard.table[HOST] = [9, port.ticks_ms(), None]
+                    with Browser(server.server_address) as c:
+                        assert c.get("/", right)[0] == 429
                 assert not server.told, server.told
             guard.table.clear()
     finally:
@@ -837,6 +903,8 @@ def test_files():
         with Browser(server.server_address) as c:
             assert c.get("/", command="POST")[0] == 405
 
+    for name in ("/..\\secret.txt", "/a%5cb", "/c:/x", "/c%3a/x", "/a%00"):  # on any system
+        assert SimpleHTTPRequestHandler.translate_path(Files, name) is None, name
     try:
         each(test, handler=Files)
     finally:
