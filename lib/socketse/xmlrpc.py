@@ -137,7 +137,7 @@ class SimpleXMLRPCServer(TCPServer):
 
     def _dispatch(self, method, params):
         func = self.funcs.get(method)
-        if func is None and method not in self.funcs and self.instance is not None:
+        if func is None and self.instance is not None:
             if hasattr(self.instance, "_dispatch"):
                 return self.instance._dispatch(method, params)
             func = self._se_find(method)

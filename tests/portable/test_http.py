@@ -825,6 +825,7 @@ def folder():
     os.mkdir(path + "/www")
     os.mkdir(path + "/www/sub")
     os.mkdir(path + "/www/a dir")
+    os.mkdir(path + "/www/<b>")
     for name, data in (
         ("secret.txt", b"a secret"),
         ("www/index.html", b"<p>index"),
@@ -833,6 +834,7 @@ def folder():
         ("www/no_type", b"?"),
         ("www/empty.txt", b""),
         ("www/sub/a b.txt", b"space"),
+        ("www/sub/5%25.txt", b"percent"),
         ("www/sub/\xe4<.json".replace("\xe4", "ae"), b"{}"),
     ):
         with open(path + "/" + name, "wb") as f:
@@ -867,6 +869,7 @@ def test_files():
                 ("/no_type", "application/octet-stream", b"?"),
                 ("/empty.txt", "text/plain", b""),
                 ("/sub/a%20b.txt", "text/plain", b"space"),
+                ("/sub/5%2525.txt", "text/plain", b"percent"),
                 ("/sub/../sub/./ae%3c.json", "application/json", b"{}"),
                 ("/big.bin", "application/octet-stream", bytes(range(256)) * 300),
             ):
@@ -876,6 +879,8 @@ def test_files():
                 assert fields["last-modified"][-4:] == " GMT"
                 again = c.get(name, "If-Modified-Since: " + fields["last-modified"])
                 assert again[0] == 304
+                modified = "If-Modified-Since: " + fields["last-modified"]
+                assert c.get(name, modified, 'If-None-Match: "x"')[0] == 200  # that counts
                 status, fields, got = c.get(name, command="HEAD")
                 assert status == 200 and fields["content-length"] == str(len(body))
             status, fields, got = c.get("/sub?x=1")
@@ -883,6 +888,9 @@ def test_files():
             status, fields, got = c.get("/sub/")
             assert fields["content-type"] == "text/html; charset=utf-8"
             assert b'<a href="./a%20b.txt">a b.txt</a>' in got and b"ae&lt;.json" in got
+            assert b'<a href="./5%2525.txt">5%25.txt</a>' in got
+            got = c.get("/%3cb%3e/")[2]
+            assert got.count(b"&lt;b&gt;") == 2 and b"<b>" not in got
         for name in (
             "/nothing",
             "/../secret.txt",

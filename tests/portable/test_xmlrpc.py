@@ -139,6 +139,7 @@ def test_refused_calls():
         b"<methodResponse></methodResponse>",
         b"<value>x</value>",
         call + call,
+        b"<methodCall><methodName>f</methodName></methodCall>" * 2,
         call + b"x",
         b"x" + call,
         b"</methodCall>",
@@ -188,6 +189,9 @@ def test_answers():
     ):
         found = bytes(dumps((value,), True))
         assert found == start + text + end, found
+    for value in (0.1 + 0.2, 1 / 3, 123456.789012345678):
+        text = bytes(dumps((value,), True)).split(b"double>")[1][:-2]
+        assert float(str(text, "ascii")) == value, text
     raises(TypeError, dumps, (None,), False)
     raises(TypeError, dumps, ({1: 2},), False)
     raises(TypeError, dumps, (len,), False)
@@ -195,6 +199,10 @@ def test_answers():
     endless = []
     endless.append(endless)
     raises((TypeError, RuntimeError), dumps, (endless,), False)
+    deep = []
+    for _ in range(60):  # boards have small stacks
+        deep = [deep]
+    raises(TypeError, dumps, (deep,), False)
 
 
 class Thing:
