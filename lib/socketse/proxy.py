@@ -48,7 +48,13 @@ class Session(message.Stream):
             sock.settimeout(client.timeout)
             sock.connect(found[-1])
             if client.ssl_context is not None:
-                sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
+                if port.platform:
+                    from .tlssocket import TLSSocket
+
+                    sock = TLSSocket(sock, client.ssl_context, client.host)
+                    sock.settimeout(client.timeout)
+                else:
+                    sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
             message.Stream.__init__(self, sock, client.max_message)
             self.log_level = client.log_level
             self.log_file = client.log_file
