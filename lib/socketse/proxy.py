@@ -13,6 +13,10 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _PAUSE_MS = 100  # before the second attempt to connect; then twice as long each time,
 _LONGEST_MS = 5000  # and at most so long
+# Dropped objects told of with a request, and the bytes of one that has room for that: the server
+# may be a board.
+_DROPS = 32
+_ROOM = 256
 
 # Python asks for these by their names, and so does a request. With __r: where a value is on the
 # left and the proxy on the right.
@@ -94,19 +98,41 @@ class Session(message.Stream):
     def _ask(self, verb, number, name, args, kwargs, timeout):
         if self.socket is None:
             raise ConnectionLost(107, "the session is closed or its connection lost")  # ENOTCONN
-        request = [verb, number, name, args if verb == "SET" else list(args), kwargs or {}, []]
-        while self._drops:  # they come by a finalizer, at any moment
-            number = self._drops.pop()
-            request[5].append(number)
-            request[5].append(1)
+        request = [verb, number, name, args if verb == "SET" else list(args), kwargs or {}]
         # What is not needed is left out.
         while not request[-1] and len(request) > 2 and not (verb == "SET" and len(request) == 4):
             request.pop()
         data = message.dumps(request, self.max_message, self._wrap)
+        while self._drops and verb != "BYE":  # they come by a finalizer, at any moment
+            if len(self._drops) <= _DROPS and len(data) < _ROOM:
+                request += [None, [], {}][len(request) - 2 :]
+                request.append(self._dropped())
+                data = message.dumps(request, self.max_message, self._wrap)
+                break
+            drop = ["DROP", 0, None, [], {}, self._dropped()]
+            self._exchange(message.dumps(drop, self.max_message), timeout)
+        data, body = self._exchange(data, timeout)
+        try:
+            return message.loads(data[8:], body, self, self._unwrap)
+        except message.MessageError:
+            self._lose()  # whatever comes next cannot be trusted
+            raise
+
+    def _dropped(self):
+        # Return some of the objects that have no proxy any more: [id, times, ...].
+        found = []
+        while self._drops and len(found) < 2 * _DROPS:
+            found.append(self._drops.pop())
+            found.append(1)
+        return found
+
+    def _exchange(self, data, timeout):
+        # Send a frame and return the answer's first bytes and body.
         if self.log_level:
             from .faults import log
 
-            log(self, "SEND", data, "TO", request)
+            # Not the request itself: to show a proxy is to ask for it, in the middle of this.
+            log(self, "SEND", data, "TO", str(data[9:], "utf-8"))
         try:
             if timeout is not None:
                 self.socket.settimeout(timeout)
@@ -133,11 +159,7 @@ class Session(message.Stream):
             from .faults import log
 
             log(self, "RECV", data + body, "FROM", body)
-        try:
-            return message.loads(data[8:], body, self, self._unwrap)
-        except message.MessageError:
-            self._lose()  # whatever comes next cannot be trusted
-            raise
+        return data, body
 
     def _lose(self):
         self._client.lost = True
@@ -152,11 +174,13 @@ class Session(message.Stream):
     def close(self):
         """End the session; again: nothing happens."""
         if self.socket is not None:
+            lost = self._client.lost
             try:
                 self.ask("BYE")
             except (OSError, message.MessageError):
-                self._client.lost = False  # it was to end anyway
-            self._end()
+                self._client.lost = lost  # it was to end anyway
+            finally:
+                self._end()
 
     def __del__(self):
         self._end()
@@ -241,7 +265,7 @@ class Proxy:
             if type(found) is not Proxy or found._id >= 0:
                 return found
             text = found.__doc__
-            if found._id == -1:
+            if found._id == -1 and key not in session.methods:
                 session.methods[key] = text
         return Method(self, name, text)
 
@@ -249,6 +273,9 @@ class Proxy:
         if name[:1] == "_":
             object.__setattr__(self, name, value)
         else:
+            # From now on it need not be the class's method.
+            session = self._session
+            session.methods[self._module, self._kind, name] = session
             self._ask("SET", name, value)
 
     def __delattr__(self, name):
