@@ -443,6 +443,59 @@ def test_a_dropped_proxy_is_told_with_the_next_request():
             assert held(s.sessions[0]) == 1
 
 
+def test_what_the_client_does_not_hear_of_is_not_held():
+    class Half(Thing):
+        def half(self):
+            return Node(1), [Node(2)], len
+
+        def long(self):
+            return Node(1), "x" * 4000
+
+        def spoilt(self):
+            return Spoilt()
+
+    class Spoilt:
+        @property
+        def __doc__(self):
+            raise ValueError("no documentation")
+
+    with serving(Watched(free(), Half, max_message=2000)) as s:
+        with connect(*s.server_address) as c:
+            node = c.node
+            for _ in range(3):
+                raises(TypeError, c.half)
+                raises(RemoteError, c.long)
+                if not MICROPYTHON:  # whose objects have no __doc__ that could fail
+                    raises(ValueError, c.spoilt)
+                raises(TypeError, c.call, node, len)
+            assert held(s.sessions[0]) == 2
+            assert node.value == 5
+
+
+def test_dropped_objects_of_a_request_that_cannot_travel_are_told_later():
+    with serving(Watched(free(), Thing)) as s:
+        with connect(*s.server_address) as c:
+            echo = c.echo
+            c.node.close()
+            raises(TypeError, echo, len)
+            assert c.n == 0
+            assert held(s.sessions[0]) == 1
+
+
+def test_many_dropped_at_once():
+    """More than one request has room for, at a server that takes short ones only."""
+    with serving(Watched(free(), Thing, max_message=700)) as s:
+        with connect(*s.server_address) as c:
+            echo = c.echo
+            for n in (5, 33, 200):
+                nodes = [c.new() for _ in range(n)] + [c.node for _ in range(n)]
+                assert held(s.sessions[0]) == n + 2
+                while nodes:
+                    nodes.pop().close()
+                assert echo("x" * (630 if n == 5 else 1))[:1] == "x"
+                assert held(s.sessions[0]) == 1
+
+
 def test_the_end_of_a_session_forgets_its_objects():
     with serving(Watched(free(), Thing)) as s:
         for how in ("close", "vanish"):
@@ -624,6 +677,7 @@ def test_on_request_sees_and_refuses():
         ("RUN", ["echo"]),
         ("GET", ["n"]),
         ("RUN", ["double"]),
+        ("BYE", []),
     ]
     assert seen[0][0] == "127.0.0.1"
 
@@ -634,7 +688,19 @@ def test_a_method_is_asked_for_once():
         with connect(*s.server_address) as c:
             for i in range(3):
                 assert c.echo(i) == i
-    assert seen == ["NEW", "GET", "RUN", "RUN", "RUN"]
+    assert seen == ["NEW", "GET", "RUN", "RUN", "RUN", "BYE"]
+
+
+def test_a_method_that_is_replaced():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            assert c.echo(1) == 1
+            c.echo = 5
+            assert c.echo == 5
+            del c.echo
+            assert c.echo(2) == 2
+            c.echo = 6
+            assert c.echo == 6
 
 
 def test_max_objects():
@@ -719,6 +785,20 @@ def test_hostile_peers():
         c.close()
 
 
+def test_a_client_raises_nothing_at_the_server():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            for name in (b"MemoryError", b"StopIteration", b"ValueError", b"OSError", b"Own"):
+                body = b'["%s",[110],"a traceback"]' % name
+                for kind in (b"E", b"W"):
+                    with Client(s.server_address) as client:
+                        data = b"00000001V1%08d" % len(body) + kind + body
+                        client.send(data)
+                        assert b"no message begins with" in client.rest()
+            assert c.n == 0
+            assert s.stats["errors"] == s.stats["out_of_memory"] == 0, s.stats
+
+
 def frame(data):
     return b"%08dP" % len(data) + data
 
@@ -776,6 +856,105 @@ def test_the_log_of_a_server():
     assert "SEND 15 BYTES TO 127.0.0.1:" in text
 
 
+def test_the_log_of_a_client_that_sends_a_proxy():
+    import io
+
+    log = io.StringIO()
+    with serving(server("multiplexing", free())) as s:
+        with Remote(*s.server_address, timeout=20, log_level=3, log_file=log).new() as c:
+            node = c.node
+            assert c.is_node(node) and c.call(node, x=node)[0][0] == node
+    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in log.getvalue(), log.getvalue()
+
+
+class Power:
+    """A number of its own kind."""
+
+    def __pow__(self, n):
+        return n
+
+
+def test_one_request_takes_neither_all_time_nor_all_memory():
+    with serving(server("multiplexing", free(), max_message=300)) as s:
+        with connect(*s.server_address) as c:
+            items = c.items
+            ask = c._session.ask
+            # A list that gets its own iterator grows for ever.
+            for take in (items.extend, items.__iadd__):
+                raises(TypeError, take, ask("OPS", items._id, "__iter__"))
+            raises(TypeError, ask, "OPS", items._id, "__setitem__", (slice_of(0, 0), c.count(3)))
+            raises(TypeError, c.echo({1}).update, c.count(3))
+            raises(TypeError, c.echo({}).update, c.count(3))
+            raises(TypeError, lambda: 9 in c.count(3))
+            raises(TypeError, lambda: 9 in ask("OPS", items._id, "__iter__"))
+            assert items._all() == [1, 2]
+            items.extend([3])
+            items.extend(items)
+            assert items._all() == [1, 2, 3] * 2 and items.index(3) == 2
+            # One that gets itself doubles.
+            for double in (items.extend, items.__iadd__, items.__add__):
+                more = c.echo([0] * 100)
+                more.extend(c.echo([0] * 100))
+                more.extend(c.echo([0] * 101))
+                raises(MemoryError, double, more)
+            # Few lists, again and again in each other.
+            a = c.echo([1])
+            b = c.echo([1])
+            for i in range(9):
+                assert i > 5 or a == b
+                assert i > 3 or str(a) == str(b)
+                a, b = c.echo([a, a]), c.echo([b, b])
+            for attempt in (
+                lambda: a == b,
+                lambda: a != b,
+                lambda: a < b,
+                lambda: [1] == a,
+                lambda: str(a),
+                lambda: repr(c.echo({"a": a})),
+                lambda: str(c.echo({"a": a}).values()),
+                lambda: str(c.echo({"a": a}).items()),
+                lambda: a in c.echo([b]),
+                lambda: c.echo([b]).index(a),
+                lambda: c.echo([b]).count(a),
+                lambda: c.echo([b]).remove(a),
+                lambda: c.echo([a, b]).sort(),
+            ):
+                raises(MemoryError, attempt)
+            for _ in range(9):
+                a = c.echo([a])
+            raises(ValueError, str, a)
+            assert c.echo([3, 1, 2]).count(1) == 1 and 2 in c.echo((1, [2]))[1]
+    with serving(RemoteServer(free(), Power)) as s:
+        with connect(*s.server_address) as c:
+            assert c**5 == 5 and c**1.5 == 1.5
+            raises(ValueError, lambda: c ** (1 << 20))
+
+
+def slice_of(start, stop):
+    class Slicer:
+        def __getitem__(self, key):
+            return key
+
+    return Slicer()[start:stop]
+
+
+def test_copies_of_what_is_derived_from_a_container():
+    class Items(list):
+        def sum(self):
+            return sum(self)
+
+    class Pairs(dict):
+        pass
+
+    for kind, args, copy in ((Items, ([1, 2],), [1, 2]), (Pairs, ({"a": 1},), {"a": 1})):
+        with serving(RemoteServer(free(), kind)) as s:
+            with connect(*s.server_address, *args) as c:
+                found = c._all()
+                assert type(found) is type(copy) and found == copy
+                if kind is Items:
+                    assert c.sum() == 3 and len(c) == 2
+
+
 def test_what_has_no_end_is_not_copied():
     class Endless:
         def numbers(self):
@@ -799,6 +978,7 @@ def test_an_unusual_class():
             with connect(*s.server_address, *args) as c:
                 if kind is int:
                     assert c + 1 == 6
+                    raises(AttributeError, c._call, "to_bytes", 1 << 40, "big")
                 elif kind is Node:
                     assert c(4) == 7
                 else:
