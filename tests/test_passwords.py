@@ -287,6 +287,41 @@ def test_mix_in_before_a_handler_of_the_standard_library():
             thread.join()
 
 
+class Sleeper:
+    """A handler, as far as hashing sees one."""
+
+    def sleep(self, seconds):
+        yield seconds
+
+
+def test_hashing_in_a_thread_that_fails_is_told():
+    from socketse import port
+
+    hashing = port.pbkdf2_hmac(b"password", b"salt", 0, Sleeper())
+    with pytest.raises(ValueError):
+        for _ in range(2000):
+            next(hashing)
+            port.sleep_ms(1)
+
+
+def test_who_comes_and_goes_leaves_no_threads():
+    from socketse import port
+
+    before = threading.active_count()
+    for _ in range(100):
+        hashing = port.pbkdf2_hmac(b"password", b"salt", 1000000, Sleeper())
+        next(hashing)
+        hashing.close()  # its client is gone
+    assert threading.active_count() <= before + 2
+    # And it goes on.
+    hashing = port.pbkdf2_hmac(b"password", b"salt", 1, Sleeper())
+    with pytest.raises(StopIteration) as done:
+        while True:
+            next(hashing)
+            port.sleep_ms(1)
+    assert len(done.value.value) == 32
+
+
 # tools/passwd.py.
 
 

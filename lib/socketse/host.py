@@ -300,15 +300,28 @@ def pbkdf2_hmac(password, salt, n, h):
 
     if h is None:
         return pbkdf2_hmac("sha256", password, salt, n)
+    # No thread before its turn: who comes and goes at once would leave any number of them.
+    while not _hashing.acquire(blocking=False):
+        yield from h.sleep(0.005)
     done = []
 
     def work():
-        with _hashing:
+        try:
             done.append(pbkdf2_hmac("sha256", password, salt, n))
+        except BaseException as e:
+            done.append(e)  # or the handler would wait for ever
+        finally:
+            _hashing.release()
 
-    threading.Thread(target=work, daemon=True).start()
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except BaseException:
+        _hashing.release()
+        raise
     while not done:
         yield from h.sleep(0.005)
+    if isinstance(done[0], BaseException):
+        raise done[0]
     return done[0]
 
 
