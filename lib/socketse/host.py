@@ -303,7 +303,7 @@ def pbkdf2_hmac(password, salt, n, h):
     # No thread before its turn: who comes and goes at once would leave any number of them.
     while not _hashing.acquire(blocking=False):
         yield from h.sleep(0.005)
-    done = []
+    done: Any = []
 
     def work():
         try:

@@ -120,7 +120,7 @@ class Session(message.Stream):
 
     def _dropped(self):
         # Return some of the objects that have no proxy any more: [id, times, ...].
-        found = []
+        found: Any = []
         while self._drops and len(found) < 2 * _DROPS:
             found.append(self._drops.pop())
             found.append(1)

@@ -23,7 +23,8 @@ if not port.platform:
 # Of text, bytes and ints: what gives more than it gets.
 _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate join to_bytes"
 # Python's own containers, and what they show of themselves: see operate.bound().
-_CONTAINERS = (list, dict, set, tuple, frozenset, type({}.values()), type({}.items()))
+_pairs: "Any" = {}
+_CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
 _BUILTIN = _CONTAINERS + (bytearray, bytes, str)
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped

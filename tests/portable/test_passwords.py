@@ -166,7 +166,8 @@ def test_lines_that_come_in_pieces_or_together():
                     c.send(piece)
                     port.sleep_ms(20)
                 assert c.line()[:4] == c.line()[:4] == b"200 "
-                c.send(b"ASS new password\nUSER user0\nPASS new password\nNEWPASS password\nQUIT\n")
+                c.send(b"ASS new password\nUSER user0\nPASS new password\n")
+                c.send(b"NEWPASS password\nQUIT\n")
                 assert [c.line()[:4] for _ in range(5)] == [b"200 "] * 5
                 assert c.rest() == b""
             assert users.check_now("user0", "password")
