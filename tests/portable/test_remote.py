@@ -101,6 +101,15 @@ class Thing:
     def own(self):
         raise OwnError("own", 1)
 
+    def dumb(self):
+        class Dumb(Exception):
+            def __str__(self):
+                raise KeyError("no text")
+
+            __repr__ = __str__
+
+        raise Dumb(1)
+
     def stop(self):
         raise StopIteration("stopped")
 
@@ -271,6 +280,7 @@ def check_exceptions(address):
         raises(TypeError, c.echo)
         raises(TypeError, c.function)  # a function cannot travel
         raises(RemoteError, c.exit)
+        raises(RemoteError, c.dumb)
         assert c.echo("still here") == "still here"
     own = Remote(*address, exceptions=[OwnError])
     assert raises(OwnError, own.new, "fail").args == ("no such thing", 7)
@@ -745,7 +755,10 @@ def test_silent_sessions_end():
 def test_hostile_peers():
     """None of them gets more than an answer and the end; the others are served."""
     big = b"x" * 5000
-    with serving(server("multiplexing", free())) as s:
+    s = server("multiplexing", free())
+    s.handled = []
+    s.handle_error = lambda *args: s.handled.append(s.last_error)
+    with serving(s):
         c = connect(*s.server_address)
         for data in (
             b"GET / HTTP/1.1\r\n\r\n",
@@ -773,6 +786,8 @@ def test_hostile_peers():
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["GET",0,"n",[],{},5]'),
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["SET",0,"n"]'),
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["OPS",0,"__add__",5]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"fail",["\\ud800"]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"\\ud800"]'),
             b"00000001V1" + big,
         ):
             with Client(s.server_address) as client:
@@ -783,6 +798,7 @@ def test_hostile_peers():
                     assert not MICROPYTHON or e, e  # a reset
             assert c.echo(data[:50]) == data[:50]
         c.close()
+        assert s.handled == []
 
 
 def test_a_client_raises_nothing_at_the_server():
