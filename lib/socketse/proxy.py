@@ -5,6 +5,7 @@ done with a proxy is asked of the server, one request at a time.
 """
 
 import socket
+from errno import ETIMEDOUT
 
 from . import message, port
 
@@ -13,6 +14,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _PAUSE_MS = 100  # before the second attempt to connect; then twice as long each time,
 _LONGEST_MS = 5000  # and at most so long
+_LONGEST = 0x20000  # seconds of a timeout that are counted: ticks wrap
 # Dropped objects told of with a request, and the bytes of one that has room for that: the server
 # may be a board.
 _DROPS = 32
@@ -46,14 +48,14 @@ class Session(message.Stream):
         self._drops: Any = []  # ids that have no proxy any more
         self.methods: Any = {}  # (module, class, name) of what is known for a method
         self._lock = port._thread.allocate_lock() if port._thread else None
-        found = socket.getaddrinfo(client.host, client.port)[0]
-        sock: Any = socket.socket(found[0], socket.SOCK_STREAM)
+        self._late(client.timeout)
+        sock: Any = self._connect(client)
         try:
-            sock.settimeout(client.timeout)
-            sock.connect(found[-1])
             if client.ssl_context is not None:
                 sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
             message.Stream.__init__(self, sock, client.max_message)
+            self._take = self._recv
+            del self._recv  # to have the class's, without a circle of references
             self.log_level = client.log_level
             self.log_file = client.log_file
             self.peer = "%s:%d" % (client.host, client.port)
@@ -65,6 +67,37 @@ class Session(message.Stream):
         except BaseException:
             sock.close()
             raise
+
+    def _connect(self, client):
+        # Return a socket that is connected to the first of the host's addresses that answers.
+        error: Any = OSError(113, "no address of %s" % client.host)  # EHOSTUNREACH
+        for found in socket.getaddrinfo(client.host, client.port):
+            if found[1] in (0, socket.SOCK_STREAM):
+                sock: Any = socket.socket(found[0], socket.SOCK_STREAM)
+                try:
+                    sock.settimeout(client.timeout)
+                    sock.connect(found[-1])
+                    return sock
+                except OSError as e:
+                    sock.close()
+                    error = e
+                except BaseException:
+                    sock.close()
+                    raise
+        raise error
+
+    def _late(self, seconds):
+        # From now on an answer may take so many seconds, in however many pieces it comes.
+        self._due = None
+        if seconds is not None:
+            ms = int(min(seconds, _LONGEST) * 1000)
+            self._due = port.ticks_add(port.ticks_ms(), ms)
+
+    def _recv(self, n):
+        data = self._take(n)
+        if self._due is not None and port.ticks_diff(self._due, port.ticks_ms()) < 0:
+            raise OSError(ETIMEDOUT, "the answer takes too long")
+        return data
 
     def readline(self, n):
         # For auth.login.
@@ -136,6 +169,7 @@ class Session(message.Stream):
         try:
             if timeout is not None:
                 self.socket.settimeout(timeout)
+            self._late(self._client.timeout if timeout is None else timeout)
             data = message._first(self, data)
             try:
                 self.write(data)

@@ -69,6 +69,8 @@ class RemoteMixIn:
                     "anybody could use your objects at %r: say who may, with secret= or allow=; "
                     'allow=["*"] for all' % host
                 )
+        if isinstance(self.expose, str):
+            raise TypeError("expose: a tuple of names, not a text: %r" % self.expose)
         if isinstance(self.secret, (str, bytes)):
             from .auth import Secret
 

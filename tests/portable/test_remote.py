@@ -451,6 +451,10 @@ def test_a_dropped_proxy_is_told_with_the_next_request():
             assert held(s.sessions[0]) == 2
             assert c.n == 0
             assert held(s.sessions[0]) == 1
+        c = connect(*s.server_address)
+        assert c.n == 0
+        del c
+        wait_until(lambda: s.stats["active"] == 0)  # with the last proxy its session ends
 
 
 def test_what_the_client_does_not_hear_of_is_not_held():
@@ -617,6 +621,56 @@ def test_a_call_with_a_timeout():
         raises(ConnectionLost, lambda: c.other)
 
 
+class Dribbling(AsyncStreamRequestHandler):
+    """Answers byte by byte."""
+
+    async def handle(self):
+        await message.arecv(self)
+        answer = b'[0,null,"Thing",""]'
+        self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+        await message.arecv(self)
+        for i in range(100):
+            await self.sleep(0.05)
+            self.wfile.write(b"00000091S"[i : i + 1] or b"x")
+
+
+def test_an_answer_in_time_and_in_pieces():
+    for timeout, late in ((20, False), (0.3, True)):
+        with serving(MultiplexingTCPServer(free(), Dribbling)) as s:
+            c = Remote(*s.server_address, timeout=20).new()
+            if late:
+                error = raises(OSError, c._timed(timeout)._ask, "GET", "n")
+                assert not isinstance(error, ConnectionLost)
+                raises(ConnectionLost, len, c)
+            else:
+                assert c._timed(timeout)._ask("GET", "n") == "x" * 91
+
+
+def test_a_host_of_many_addresses():
+    from socketse import proxy
+
+    known = proxy.socket
+    nobody = free()[1]
+
+    class Two:
+        socket = known.socket
+        SOCK_STREAM = known.SOCK_STREAM
+
+        @staticmethod
+        def getaddrinfo(host, port):
+            first = known.getaddrinfo(host, nobody)
+            return first if port == nobody else first + known.getaddrinfo(host, port)
+
+    with serving(server("multiplexing", free())) as s:
+        proxy.socket = Two
+        try:
+            with connect(*s.server_address, 5) as c:
+                assert c.n == 5
+            raises(OSError, connect, support.HOST, nobody)
+        finally:
+            proxy.socket = known
+
+
 def test_a_refused_address_is_told():
     for kind in ("multiplexing", "threading"):
         with serving(server(kind, free(), allow=["10.0.0.1"])) as s:
@@ -637,6 +691,8 @@ def test_it_does_not_start_beyond_loopback_for_anybody():
 def test_unknown_options():
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
     assert "nothing" in str(error)
+    error = raises(TypeError, lambda: RemoteServer(free(), Thing, expose="echo"))
+    assert "expose" in str(error)
 
 
 def test_expose_narrows():
