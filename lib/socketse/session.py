@@ -25,7 +25,7 @@ _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate
 # Python's own containers, and what they show of themselves: see operate.bound().
 _pairs: "Any" = {}
 _CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
-_BUILTIN = _CONTAINERS + (bytearray, bytes, str)
+_BUILTIN = _CONTAINERS + (bytearray, bytes, str, int, _GENERATOR)
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
 
@@ -135,14 +135,13 @@ class Session(AsyncStreamRequestHandler):
                 if server.functions and obj is self.se_objects[0]:
                     method = server.functions.get(name)
                 if method is None:
-                    self.check(obj, name)
+                    if self.check(obj, name):
+                        from .operate import bound
+
+                        bound(self, obj, name, request[3] if size > 3 else ())
                     method = getattr(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
-                if isinstance(obj, _BUILTIN):
-                    from .operate import bound
-
-                    bound(self, obj, name, request[3] if size > 3 else ())
                 if size > 4:
                     found = method(*request[3], **request[4])
                 elif size > 3:
@@ -170,19 +169,20 @@ class Session(AsyncStreamRequestHandler):
         return getattr(obj, name)
 
     def check(self, obj, name):
-        # Raise AttributeError if clients may not know this attribute.
+        # Raise AttributeError if clients may not know this attribute. Return whether obj is one
+        # of Python's own.
         expose = self.server.expose
+        own = isinstance(obj, _BUILTIN)
         if (
             type(name) is not str
             or name[:1] in "_"
             or expose is not None
             and name not in expose
-            or isinstance(obj, (str, bytearray, bytes, int))
-            and name in _WIDE.split()
-            or type(obj) is _GENERATOR
-            and name != "close"
+            or own
+            and (name in _WIDE.split() or type(obj) is _GENERATOR and name != "close")
         ):
             raise AttributeError("%r is not for clients" % (name,))
+        return own
 
     # The table of objects.
 
