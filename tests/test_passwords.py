@@ -383,12 +383,43 @@ def test_processes_lose_no_change(tmp_path):
     assert len(users.names()) == 150
 
 
+def test_a_process_that_holds_the_folder_stops_nobody(tmp_path, monkeypatch):
+    import fcntl
+
+    from socketse import host
+
+    monkeypatch.setattr(host, "_HOLD_MS", 50)
+    path = tmp_path / "users"
+    users = Users(str(path), 1)
+    users.set("anna", "x")
+    number = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        files = len(os.listdir("/dev/fd"))
+        with pytest.raises(OSError):
+            users.set("otto", "x")
+        assert len(os.listdir("/dev/fd")) == files
+    finally:
+        os.close(number)
+    users.set("otto", "x")
+    assert users.names() == ["anna", "otto"]
+
+
 def test_new_file_is_for_its_owner_alone(tmp_path):
     path = tmp_path / "users"
     users = Users(str(path), 1)
     users.set("anna", "x")
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
-    users.set("otto", "x")
-    assert path.stat().st_mode & 0o777 == 0o640
+    if not os.geteuid():
+        os.chown(path, 12345, 23456)
+    before = path.stat()
+    mask = os.umask(0o077)
+    try:
+        users.set("otto", "x")
+    finally:
+        os.umask(mask)
+    after = path.stat()
+    assert after.st_mode & 0o777 == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
     assert [one.name for one in tmp_path.iterdir()] == ["users"]

@@ -99,7 +99,7 @@ ESCAPES = {
     "no_such_id": ["GET", 99, "value"],
     "method_id": ["GET", -1, "__globals__"],
     "id_as_text": ["GET", "0", "part"],
-    "id_as_bool": ["GET", True, "part"],
+    "id_as_bool": ["GET", False, "part"],
     "foreign_object": ["RUN", 0, "take", [{"!w": [0, None, "x", ""]}]],
     "unknown_tag": ["RUN", 0, "take", [{"!x": 1}]],
 }

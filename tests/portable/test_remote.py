@@ -437,6 +437,9 @@ def test_reference_counts():
             # The same places again.
             kept = [c.new() for _ in range(10)]
             assert held(session) == 11 and len(session.se_objects) == 11
+            # Nor is the instance dropped, whatever a client says.
+            c._session._drops.append(0)
+            assert c.n == 0 and c.n == 0
         wait_until(lambda: session.se_objects is None)
 
 
