@@ -425,6 +425,7 @@ def test_reference_counts():
             node, again = c.node, c.node
             session = s.sessions[0]
             assert held(session) == 2
+            again._timed(20).close()  # it is the other's, too
             node.close()
             assert again.value == 5 and held(session) == 2
             again.close()
@@ -608,6 +609,10 @@ def test_a_call_with_a_timeout():
         def get(self):
             return 1
 
+        def nap(self):
+            time.sleep(2)
+            return 2
+
         def wait(self):
             while not released:
                 time.sleep(0.01)
@@ -616,12 +621,33 @@ def test_a_call_with_a_timeout():
         c = connect(*s.server_address)
         wait, get = c.wait, c._timed(20).get
         assert get() == 1
+        assert c._timed(1.5).get() == 1 and c.nap() == 2  # that was for the other call
         error = raises(OSError, c._timed(0.2)._call, "wait")
         released.append(True)
         assert not isinstance(error, ConnectionLost)
         raises(ConnectionLost, get)
         raises(ConnectionLost, wait)
         raises(ConnectionLost, lambda: c.other)
+
+
+class Spoiling(AsyncStreamRequestHandler):
+    """Answers what is none."""
+
+    async def handle(self):
+        while True:
+            await message.arecv(self)
+            answer = b'[0,null,"Thing",""]' if not self.se_met & 1 else self.server.answer
+            self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+
+
+def test_an_answer_that_is_none_ends_the_session():
+    for answer in (b"[]", b'["0",null,"x",""]', b'[1,null,2,""]', b"{", b'{"!o":1}', b"5"):
+        server = MultiplexingTCPServer(free(), Spoiling)
+        server.answer = answer
+        with serving(server):
+            c = Remote(*server.server_address, timeout=20).new()
+            raises(message.MessageError, c._ask, "GET", "n")
+            raises(ConnectionLost, c._ask, "GET", "n")
 
 
 class Dribbling(AsyncStreamRequestHandler):
@@ -681,6 +707,11 @@ def test_a_refused_address_is_told():
             text = "Connect from 127.0.0.1 to 127.0.0.1 port %d locked" % s.server_address[1]
             assert text in str(error), error
             wait_until(lambda s=s: s.stats["refused"] == 1)
+            # It will not do better: this ends at once.
+            remote = Remote(*s.server_address, timeout=20, reconnect=True)
+            error = raises(OSError, remote.new)
+            assert not isinstance(error, ConnectionLost) and text in str(error)
+            wait_until(lambda s=s: s.stats["refused"] == 2)
 
 
 def test_it_does_not_start_beyond_loopback_for_anybody():
@@ -694,6 +725,7 @@ def test_it_does_not_start_beyond_loopback_for_anybody():
 def test_unknown_options():
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
     assert "nothing" in str(error)
+    raises(TypeError, lambda: RemoteServer(free(), Thing, _se_stats={}))
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, expose="echo"))
     assert "expose" in str(error)
 
