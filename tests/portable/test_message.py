@@ -111,6 +111,11 @@ def test_frames_are_as_documented():
     assert pipe.data.replace(b" ", b"")[9:] == b'{"a":{"!t":[1]}}'
     assert pipe.data[8:9] == b"P"
     pipe = Pipe(met=3)
+    message.send(pipe, [2**53 - 1, 2**53, -(2**53)])
+    assert pipe.data[9:] == (
+        b'[9007199254740991,{"!i":"20000000000000"},{"!i":"-20000000000000"}]'
+    )
+    pipe = Pipe(met=3)
     message.send(pipe, ValueError("no"))
     assert pipe.data[8:9] == b"E"
 

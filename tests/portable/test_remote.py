@@ -435,6 +435,11 @@ def test_reference_counts():
             for one in kept:
                 one.close()
             assert c.n == 0 and held(session) == 1
+            items = c.items
+            for _ in range(3):
+                assert list(items) == [1, 2] and [1 for _ in items] == [1, 1]
+            assert c.n == 0 and held(session) == 2  # no iterator is left
+            items.close()
             # The same places again.
             kept = [c.new() for _ in range(10)]
             assert held(session) == 11 and len(session.se_objects) == 11
