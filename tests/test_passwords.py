@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -403,6 +404,24 @@ def test_a_process_that_holds_the_folder_stops_nobody(tmp_path, monkeypatch):
         os.close(number)
     users.set("otto", "x")
     assert users.names() == ["anna", "otto"]
+
+
+def test_a_change_is_on_the_disk_before_it_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "users"
+    users = Users(str(path), 1)
+    users.set("anna", "x")
+    done = []
+
+    def fsync(number):
+        found = os.fstat(number)
+        if stat.S_ISDIR(found.st_mode):
+            done.append("the folder")
+        else:
+            done.append((found.st_ino, found.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    users.set("otto", "x")
+    assert done == [(path.stat().st_ino, path.stat().st_size), "the folder"]
 
 
 def test_new_file_is_for_its_owner_alone(tmp_path):

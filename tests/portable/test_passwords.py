@@ -158,8 +158,15 @@ def test_slow_ones_do_not_hold_a_place_for_ever():
 
 
 def test_lines_that_come_in_pieces_or_together():
+    begun = []
+
+    def begin(self):
+        begun.append(self)
+        PasswordHandler._se_begin(self)
+
     with users_file() as users:
-        with serving(MultiplexingTCPServer(free(), handler(users))) as server:
+        known = handler(users, _se_begin=begin)
+        with serving(MultiplexingTCPServer(free(), known)) as server:
             with Client(server.server_address) as c:
                 c.line()
                 for piece in (b"US", b"ER user0\r", b"\nPASS password\r\nNEWP"):
@@ -170,6 +177,7 @@ def test_lines_that_come_in_pieces_or_together():
                 c.send(b"NEWPASS password\nQUIT\n")
                 assert [c.line()[:4] for _ in range(5)] == [b"200 "] * 5
                 assert c.rest() == b""
+            assert len(begun) == 3  # each change has its time
             assert users.check_now("user0", "password")
 
 

@@ -192,6 +192,10 @@ def unknown_users_look_like_known_ones():
         assert unknown[0] == 7 and unknown[:2] == users.find("nobody")[:2]
         assert unknown[:2] == Users(path, 9).find("nobody")[:2]  # after a restart, too
         assert unknown[1] != users.find("somebody")[1]
+        with Folder() as another:  # nor can anybody find out who is not known without the file
+            elsewhere = Users(another, 7)
+            elsewhere.set("anna", "secret")
+            assert elsewhere.find("nobody")[1] != unknown[1]
         # Nor do they differ where entries do: after some users have changed their passwords.
         users.iterations = 9
         users.set("otto", "secret")
@@ -214,10 +218,16 @@ def test_a_change_that_lost_the_race_is_no_change():
     with Folder() as path:
         users = Users(path, 7)
         users.set("anna", "one")
-        entry = users.find("anna")
-        assert users.change_now("anna", "one", "two")
-        assert not users._replace(b"anna", b"anna:x\n", entry)
-        assert users.check_now("anna", "two")
+
+        class Slow(Users):
+            @port.coro
+            def _line(self, name, password, h):
+                # Meanwhile somebody else is done.
+                assert users.change_now("anna", "one", "two")
+                return (yield from Users._line(self, name, password, h))
+
+        assert not Slow(path, 7).change_now("anna", "one", "three")
+        assert users.check_now("anna", "two") and not users.check_now("anna", "three")
 
 
 def test_what_a_crash_or_a_full_disk_leaves():
