@@ -6,6 +6,12 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
     from typing import Any
 
 _WIDE = 0x10000  # items or bits that a multiplication or a power may give
+# What takes all that is in its argument.
+_TAKES = (
+    "extend update union intersection difference symmetric_difference intersection_update "
+    "difference_update symmetric_difference_update issubset issuperset isdisjoint fromkeys "
+    "__iadd__"
+).split()
 # What looks into containers in containers.
 _WALKS = (
     "__str__ __repr__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__ __hash__ "
@@ -98,27 +104,30 @@ def bound(session, obj, name, args):
     A list that gets its own iterator grows for ever, one that gets itself doubles, and lists
     in lists in lists may be the same few, shown or compared over and over.
     """
-    if name == "__contains__" and not hasattr(obj, name) and _is_iterator(obj):
+    if name == "__contains__" and not hasattr(obj, name) and _iter(obj) is obj:
         raise TypeError("'in' is not for what may have no end")
-    containers = session.containers
-    if not isinstance(obj, containers) and not isinstance(obj, (bytearray, bytes, str)):
+    builtin = session.builtin
+    if not isinstance(obj, builtin):
         return
     limit = session.max_message
+    takes = name in _TAKES or name == "__setitem__" and type(args[0]) is slice
     for x in args:
-        if _is_iterator(x):
-            raise TypeError("%r of an iterator, which may have no end" % name)
-        if _length(x, 1) > limit:
-            raise MemoryError("an argument of more items than max_message")
+        if isinstance(x, builtin[1:]):
+            if _length(x, 1) > limit:
+                raise MemoryError("an argument of more items than max_message")
+        elif takes and _iter(x):
+            raise TypeError("%r of what may have no end" % name)
     if name in _WALKS:
         for x in (obj,) + tuple(args):
-            _walk(x, containers, limit, message.max_depth)
+            _walk(x, session.containers, limit, message.max_depth)
 
 
-def _is_iterator(x):
+def _iter(x):
+    # Return an iterator of x, or None.
     try:
-        return iter(x) is x
+        return iter(x)
     except TypeError:
-        return False
+        return None
 
 
 def _walk(x, containers, left, depth):

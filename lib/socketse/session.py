@@ -25,7 +25,7 @@ _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate
 # Python's own containers, and what they show of themselves: see operate.bound().
 _pairs: "Any" = {}
 _CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
-_BUILTIN = _CONTAINERS + (bytearray, bytes, str, int, _GENERATOR)
+_BUILTIN = (_GENERATOR,) + _CONTAINERS + (bytearray, bytes, str, int, range, type(_pairs.keys()))
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
 
@@ -47,6 +47,7 @@ class Session(AsyncStreamRequestHandler):
     is_function = staticmethod(is_function)
     internal = _INTERNAL
     containers = _CONTAINERS
+    builtin = _BUILTIN
     user = ""  # who has proven to know a secret
 
     def setup(self):

@@ -66,6 +66,14 @@ class Node:
         return self.value
 
 
+class Endless:
+    """What can be iterated over for ever."""
+
+    def __iter__(self):
+        while True:
+            yield 1
+
+
 class Thing:
     """A thing of the server's."""
 
@@ -127,6 +135,9 @@ class Thing:
 
     def new(self):
         return Node(1)
+
+    def endless(self):
+        return Endless()
 
     def is_node(self, x):
         return x is self.node
@@ -999,7 +1010,14 @@ def test_one_request_takes_neither_all_time_nor_all_memory():
             raises(TypeError, c.echo({}).update, c.count(3))
             raises(TypeError, lambda: 9 in c.count(3))
             raises(TypeError, lambda: 9 in ask("OPS", items._id, "__iter__"))
+            # Nor is it known of objects of a class whether they have an end.
+            raises(TypeError, items.extend, c.endless())
+            raises(TypeError, items.__iadd__, c.endless())
             assert items._all() == [1, 2]
+            numbers = c.count(2)
+            items.append(c.endless())
+            items[2] = numbers
+            assert next(items.pop()) == 0 and next(numbers) == 1
             items.extend([3])
             items.extend(items)
             assert items._all() == [1, 2, 3] * 2 and items.index(3) == 2
