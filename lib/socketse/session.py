@@ -160,8 +160,11 @@ class Session(AsyncStreamRequestHandler):
             found = e
         if isinstance(found, MemoryError):
             port.collect()
-        for i in self.se_told:  # the client does not hear of these
-            self.drop((i, 1))
+        if verb == "BYE":  # nobody is kept from going
+            self.se_objects = found = None
+        else:
+            for i in self.se_told:  # the client does not hear of these
+                self.drop((i, 1))
         return message.dumps(found, self.max_message)
 
     def getattr(self, obj, name):

@@ -780,7 +780,7 @@ def test_on_request_sees_and_refuses():
 
     def note(session, request):
         seen.append((session.client_address[0], request[0], request[2:3]))
-        if request[2:3] == ["double"]:
+        if request[2:3] == ["double"] or request[0] == "BYE":
             raise ValueError("not today")
 
     with serving(RemoteServer(free(), Thing, on_request=note)) as s:
