@@ -128,6 +128,18 @@ class Session(message.Stream):
             if self._lock:
                 self._lock.release()
 
+    def alone(self, function, *args):
+        """Call a function of a list or dict of this session's while no other thread does."""
+        # With a GIL that is so, and a finalizer may come in the middle of a request.
+        lock = self._lock if port.platform else None
+        if lock:
+            lock.acquire()
+        try:
+            return function(*args)
+        finally:
+            if lock:
+                lock.release()
+
     def _ask(self, verb, number, name, args, kwargs, timeout):
         if self.socket is None:
             raise ConnectionLost(107, "the session is closed or its connection lost")  # ENOTCONN
@@ -256,7 +268,7 @@ class Proxy:
     """
 
     _session: "Any"
-    _id: int
+    _id: int = -3  # of none
     _kind: str
     _timeout: "Any" = None
 
@@ -293,14 +305,14 @@ class Proxy:
             raise AttributeError(name)
         session = self._session
         key = self._module, self._kind, name
-        text = session.methods.get(key, session)
+        text = session.alone(session.methods.get, key, session)
         if text is session:
             found = self._ask("GET", name)
             if type(found) is not Proxy or found._id >= 0:
                 return found
             text = found.__doc__
-            if found._id == -1 and key not in session.methods:
-                session.methods[key] = text
+            if found._id == -1:
+                session.alone(session.methods.setdefault, key, text)
         return Method(self, name, text)
 
     def __setattr__(self, name, value):
@@ -309,7 +321,8 @@ class Proxy:
         else:
             # From now on it need not be the class's method.
             session = self._session
-            session.methods[self._module, self._kind, name] = session
+            key = self._module, self._kind, name
+            session.alone(session.methods.update, {key: session})
             self._ask("SET", name, value)
 
     def __delattr__(self, name):
@@ -346,7 +359,8 @@ class Proxy:
     def __del__(self):
         # In the middle of anything: only noted.
         if self._id > 0 and not hasattr(self, "_owner"):
-            self._session._drops.append(self._id)
+            session = self._session
+            session.alone(session._drops.append, self._id)
             object.__setattr__(self, "_id", -3)
 
     def __enter__(self):

@@ -949,6 +949,27 @@ def test_two_threads_share_a_session():
             wait_until(lambda: all(record["done"] for record in records))
 
 
+def test_threads_drop_and_ask_one_after_the_other():
+    if not MICROPYTHON:
+        raise support.Skip("threads without a GIL")
+    import time
+
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            node, session = c.node, c._session
+            number = node._id
+            for work in (node.close, lambda: setattr(c, "text", "x"), lambda: c.echo):
+                session._lock.acquire()  # as another thread's request does
+                before = len(session._drops), len(session.methods)
+                record = thread(work)
+                time.sleep(0.1)
+                assert (len(session._drops), len(session.methods)) == before
+                assert not record["done"]
+                session._lock.release()
+                wait_until(lambda: record["done"])  # noqa: B023
+            assert number and c.text == "x"
+
+
 def test_in_a_multiplexer_with_others():
     from socketse import Multiplexer, TCPServer, services
 
