@@ -117,9 +117,8 @@ def bound(session, obj, name, args):
                 raise MemoryError("an argument of more items than max_message")
         elif takes and _iter(x):
             raise TypeError("%r of what may have no end" % name)
-    if name in _WALKS:
-        for x in (obj,) + tuple(args):
-            _walk(x, session.containers, limit, message.max_depth)
+    if name in _WALKS:  # two are compared as deep as both of them are: obj is enough
+        _walk(obj, session.containers, limit, message.max_depth)
 
 
 def _iter(x):
