@@ -144,9 +144,9 @@ def free_while_serving(kind):
 
 
 def rooms():
-    """Return the names of the rooms that MicroPython can load: all but CPython's host.py."""
+    """Return the names of the rooms that MicroPython can load: all but CPython's."""
     found = [path.stem for path in sorted((ROOT / "lib/socketse").glob("*.py"))]
-    return [name for name in found if name not in ("__init__", "host")]
+    return [name for name in found if name not in ("__init__", "host", "hosttls")]
 
 
 def main():
@@ -163,6 +163,7 @@ def main():
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer"),
         ("AsyncStreamRequestHandler", "Multiplexer", "TCPServer"),
         ("Multiplexer", "TCPServer", "UDPServer", "services"),
+        ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "server_context", "handshake"),
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "AuthMixIn"),
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "PasswordHandler", "Users"),
     ):

@@ -105,6 +105,7 @@ class poll:
     def __init__(self):
         self._objects = {}  # by descriptor
         self._events = {}
+        self._tls = []  # sockets that may have read more than they were asked for
         self._poll = select.poll() if hasattr(select, "poll") else None
 
     def register(self, obj, events):
@@ -117,6 +118,8 @@ class poll:
             raise ValueError("a closed socket cannot be waited for: %r" % (obj,))
         self._objects[fd] = obj
         self._events[fd] = events
+        if hasattr(obj, "pending") and obj not in self._tls:
+            self._tls.append(obj)
         if self._poll:
             self._poll.register(fd, events)
 
@@ -130,15 +133,24 @@ class poll:
         for fd, known in list(self._objects.items()):
             if known is obj:
                 del self._objects[fd], self._events[fd]
+                if obj in self._tls:
+                    self._tls.remove(obj)
                 if self._poll:
                     self._poll.unregister(fd)
 
     def poll(self, ms):
         """Return [(obj, event)] of what has happened, after at most ms; -1: for ever."""
-        ready = self._poll.poll(ms) if self._poll else self._select(ms)
+        read = {
+            o.fileno() for o in self._tls if self._events.get(o.fileno(), 0) & 1 and o.pending()
+        }
+        if read:
+            ms = 0
+        ready = dict(self._poll.poll(ms) if self._poll else self._select(ms))
+        for fd in read:
+            ready[fd] = ready.get(fd, 0) | 1
         # Another thread may have unregistered some of them meanwhile.
         objects = self._objects.copy()
-        return [(objects[fd], event) for fd, event in ready if fd in objects]
+        return [(objects[fd], event) for fd, event in ready.items() if fd in objects]
 
     ipoll = poll
 
