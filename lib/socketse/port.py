@@ -83,5 +83,7 @@ else:
     def timeout(exc):
         """Return OSError(ETIMEDOUT) if exc says that a socket's time ran out, else None."""
         # unix gives EAGAIN for that, and so does esp32 below 0.1 s.
-        if isinstance(exc, OSError) and exc.errno in (errno.EAGAIN, errno.ETIMEDOUT):
+        # TLS: -110.
+        late = errno.EAGAIN, errno.ETIMEDOUT, -errno.ETIMEDOUT
+        if isinstance(exc, OSError) and exc.errno in late:
             return OSError(errno.ETIMEDOUT)
