@@ -64,6 +64,7 @@ if options.extras:
             "login.py",
             "message.py",
             "operate.py",
+            "page.py",
             "passwords.py",
             "proxy.py",
             "remote.py",

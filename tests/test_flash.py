@@ -137,6 +137,22 @@ def test_only_what_has_changed_is_copied(shared, folder, capsys):
     assert "Nothing to copy" in capsys.readouterr().out
 
 
+def test_a_page_is_part_of_an_update(shared, folder, capsys):
+    page = folder / "node" / "page.html"
+    for more in ([], ["--source"]):
+        page.write_text("<p>one")
+        assert run(shared, folder, *more) == 0
+        assert on_board(shared, "/node/page.html") == b"<p>one"
+    page.write_text("<p>two")
+    capsys.readouterr()
+    assert run(shared, folder, "--source") == 0
+    assert "\n1 of " in capsys.readouterr().out
+    assert on_board(shared, "/node/page.html") == b"<p>two"
+    page.unlink()
+    assert run(shared, folder, "--source") == 0
+    assert "/node/page.html" not in files(shared)
+
+
 def test_what_is_no_longer_there_is_removed(shared, folder, capsys):
     (folder / "node" / "old.py").write_text("pass\n")
     assert run(shared, folder) == 0

@@ -78,7 +78,7 @@ class Reader:
             lambda m: "%s %s %d" % (m[1], self.board.address, int(m[2]) + offset),
             command,
         )
-        command = command.replace("nc -q1 127.0.7.1 10007", "nc -q1 %s 10007" % self.board.address)
+        command = command.replace("nc -q1 127.0.7.1 11007", "nc -q1 %s 11007" % self.board.address)
         command = command.replace(
             "rdate -p " + HEARD, "rdate -p -o %d %s" % (37 + offset, self.board.address)
         )
@@ -316,9 +316,9 @@ TRIED = (
     "cp board/config.template.json board/config.json",
     "make flash",
     "mpremote edit :config.json\nmpremote cp board/config.json : + reset",
-    "serving at 192.168.1.20: app/tcp 8000, discovery/udp 20007, echo/tcp 7, sntp/udp 123,"
-    " time/tcp 37",
+    "serving at 192.168.1.20: app/tcp 8000, discovery/udp 20007, echo/tcp 7, http/tcp 80,"
+    " sntp/udp 123, time/tcp 37",
     "printf 'hi\\n' | nc -q1 192.168.1.20 7\nrdate -p 192.168.1.20\nmake find",
     "mpremote cp board/app.py : + reset\nprintf 'read\\n' | nc -q1 192.168.1.20 8000",
-    "make flash PORT=/dev/pts/3\nprintf 'hi\\n' | nc -q1 127.0.7.1 10007",
+    "make flash PORT=/dev/pts/3\nprintf 'hi\\n' | nc -q1 127.0.7.1 11007",
 )

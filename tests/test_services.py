@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT, Program, connect, free_port
 
 SERVE = ROOT / "tools" / "serve.py"
-PORTS = {"echo": 7, "discard": 9, "daytime": 13, "chargen": 19, "time": 37, "sntp": 123}
+PORTS = {"echo": 7, "discard": 9, "daytime": 13, "chargen": 19, "time": 37}
+PORTS.update(http=80, sntp=123)
 YEAR_2000 = 946684800
 YEAR_2040 = 2208988800
 

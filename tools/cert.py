@@ -31,7 +31,8 @@ def make(hosts, days=_DAYS, issuer=None, client=False):
     client  True: it is a client's
     Raises ValueError for a host that can be none.
     """
-    if not hosts:
+    names = [_name(host) for host in hosts]
+    if not names:
         raise ValueError("a certificate is for one host at least, by name or address")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:_LONGEST])])
@@ -53,8 +54,7 @@ def make(hosts, days=_DAYS, issuer=None, client=False):
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     )
     if not client:
-        names = x509.SubjectAlternativeName([_name(host) for host in hosts])
-        builder = builder.add_extension(names, critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     certificate = builder.sign(signer, hashes.SHA256())
     return (
         key.private_bytes(

@@ -327,6 +327,8 @@ def _collect(board, source, folder):
             paths = _compile(package, folder, leave_out)
         for path in paths:
             found[on_board + "/" + path.relative_to(base).as_posix()] = path.read_bytes()
+    for path in sorted((board / "node").glob("*.html")):
+        found["/node/" + path.name] = _read(path)
     return found
 
 
@@ -607,6 +609,7 @@ def show_what_to_try(address, services, offset):
         "daytime/tcp": "nc HOST PORT </dev/null",
         "daytime/udp": "printf x | nc -u -w1 HOST PORT",
         "chargen/tcp": "nc HOST PORT </dev/null | head",
+        "http/tcp": "a browser: http://HOST:PORT/",
         "time/tcp": "rdate -p -o PORT HOST",
         "time/udp": "rdate -u -p -o PORT HOST",
         "sntp/udp": "chronyd -U -Q -t 3 -f /dev/null 'server HOST port PORT iburst'",

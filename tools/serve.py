@@ -6,8 +6,11 @@ time services start from instead of the system's. tools/run.py (`make run`) star
 
 import errno
 import sys
+import time
 
-from socketse import BaseServer, Multiplexer, TCPServer, UDPServer, services
+from socketse import BaseServer, Multiplexer, PageHandler, TCPServer, UDPServer, services
+
+PAGE = sys.argv[0].replace("\\", "/").rpartition("/")[0] + "/../board/node/page.html"
 
 # Name, port, handler, protocols, and a command to try it with {0} host and {1} port.
 SERVICES = (
@@ -16,6 +19,7 @@ SERVICES = (
     ("daytime", 13, services.DaytimeHandler, "TCP UDP", "nc {0} {1} </dev/null"),
     ("chargen", 19, services.ChargenHandler, "TCP", "nc {0} {1} </dev/null | head -n5"),
     ("time", 37, services.TimeHandler, "TCP UDP", "rdate -p -o {1} {0}"),
+    ("http", 80, PageHandler, "TCP", "a browser: http://{0}:{1}/"),
     ("sntp", 123, services.SNTPHandler, "UDP", "rdate -n -p -o {1} {0}"),
 )
 
@@ -26,7 +30,8 @@ class Telling:
     def verify_request(self, request, client_address):
         allowed = BaseServer.verify_request(self, request, client_address)
         where = "%s:%d" % (client_address[0], client_address[1])
-        print("%-8s %s %s%s" % (self.name, self.protocol, where, "" if allowed else " refused"))
+        name = self.name.split("/")[0]
+        print("%-8s %s %s%s" % (name, self.protocol, where, "" if allowed else " refused"))
         return allowed
 
 
@@ -36,6 +41,16 @@ class TellingTCPServer(Telling, TCPServer):
 
 class TellingUDPServer(Telling, UDPServer):
     protocol = "UDP"
+
+
+class Hub(Multiplexer):
+    """A Multiplexer that can say for how many seconds it has been there."""
+
+    begun = time.time()
+
+    @property
+    def uptime(self):
+        return int(time.time() - self.begun)
 
 
 def open_servers(host, base):
@@ -54,7 +69,7 @@ def open_servers(host, base):
                 fault = "is in use" if e.errno == errno.EADDRINUSE else "fails, %s" % e.args[-1]
                 print("%s port %d of %s %s: %s" % (protocol, base + port, host, fault, cure))
                 sys.exit(1)
-            server.name = name
+            server.name = "%s/%s" % (name, protocol.lower())
             servers.append(server)
     return servers
 
@@ -63,7 +78,8 @@ def main(host, base, clock=None):
     """Serve until Ctrl-C."""
     if clock is not None:
         services.clock.set(clock)
-    hub = Multiplexer()
+    PageHandler.page = PAGE
+    hub = Hub()
     for server in open_servers(host, base):
         hub.add(server)
     print("%-8s %-8s %-16s %s" % ("service", "protocol", "address", "try"))

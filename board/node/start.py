@@ -12,7 +12,7 @@ from micropython import const
 
 import node
 
-from .board import Board, Ears, EarsServer
+from .board import Board, Ears, EarsServer, Page
 
 _DISCOVERY = const(20007)
 # Bytes of a datagram: nobody has to say more, and each one takes a piece of heap of that length.
@@ -38,6 +38,7 @@ def open_hub():
     board = Board(settings, wlan)
     board.led = find_led(settings["led"])
     check_allow(board)
+    Page.title = settings["hostname"]
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
@@ -70,7 +71,7 @@ def open_services(board):
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]
-        handler = getattr(services, name + "Handler")
+        handler = Page if name == "Http" else getattr(services, name + "Handler")
         open_server(board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler)
 
 

@@ -83,7 +83,5 @@ else:
     def timeout(exc):
         """Return OSError(ETIMEDOUT) if exc says that a socket's time ran out, else None."""
         # unix gives EAGAIN for that, and so does esp32 below 0.1 s.
-        # TLS: -110.
-        late = errno.EAGAIN, errno.ETIMEDOUT, -errno.ETIMEDOUT
-        if isinstance(exc, OSError) and exc.errno in late:
+        if isinstance(exc, OSError) and exc.errno in (errno.EAGAIN, errno.ETIMEDOUT):
             return OSError(errno.ETIMEDOUT)

@@ -51,11 +51,14 @@ class Session(message.Stream):
         self._late(client.timeout)
         sock: Any = self._connect(client)
         try:
-            self._settimeout = sock.settimeout
             if client.ssl_context is not None:
-                sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
-                # MicroPython's waits as long as the socket below it may.
-                self._settimeout = getattr(sock, "settimeout", self._settimeout)
+                if port.platform:
+                    from .tlssocket import TLSSocket
+
+                    sock = TLSSocket(sock, client.ssl_context, client.host)
+                    sock.settimeout(client.timeout)
+                else:
+                    sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
             message.Stream.__init__(self, sock, client.max_message)
             self._take = self._recv
             del self._recv  # to have the class's, without a circle of references
@@ -98,8 +101,7 @@ class Session(message.Stream):
 
     def _recv(self, n):
         data = self._take(n)
-        late = self._due is not None and port.ticks_diff(self._due, port.ticks_ms()) < 0
-        if late or data is None:  # MicroPython's TLS gives None when time is out
+        if self._due is not None and port.ticks_diff(self._due, port.ticks_ms()) < 0:
             raise OSError(ETIMEDOUT, "the answer takes too long")
         return data
 
@@ -184,7 +186,7 @@ class Session(message.Stream):
             log(self, "SEND", data, "TO", str(data[9:], "utf-8"))
         try:
             if timeout is not None:
-                self._settimeout(timeout)
+                self.socket.settimeout(timeout)
             self._late(self._client.timeout if timeout is None else timeout)
             data = message._first(self, data)
             try:
@@ -195,7 +197,7 @@ class Session(message.Stream):
                 # It may have said why it closes; else the end is found there again.
             data, body = message.receive(self)
             if timeout is not None:
-                self._settimeout(self._client.timeout)
+                self.socket.settimeout(self._client.timeout)
         except BaseException as e:
             self._lose()
             if isinstance(e, OSError):

@@ -28,7 +28,7 @@ def find(name):
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
         "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
-        "passwords:PasswordHandler:stream",
+        "passwords:PasswordHandler:stream page:PageHandler:stream/services",
         "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
         "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
     )

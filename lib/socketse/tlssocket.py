@@ -1,4 +1,4 @@
-"""TLSSocket: one end of a TLS connection on MicroPython, the server's.
+"""TLSSocket: one end of a TLS connection on MicroPython.
 
 MicroPython's own has no timeouts, gives None where others raise EAGAIN, loses data if a write is
 tried again with more than before, and cipher() crashes it before the handshake is done.
@@ -76,10 +76,12 @@ class Wire(io.IOBase):
 class TLSSocket(io.IOBase):
     """A connection whose first bytes will be a TLS handshake, with a socket's methods.
 
-    socket   what a server has accepted; it is closed with this
-    context  a server's, with its certificate
-    Costs little until the client's first byte has come, then about 23 kB: in the heap on rp2, out
-    of it on esp32 and unix. What Mbed TLS finds wrong raises OSError(ECONNABORTED) with its words.
+    socket           what a server has accepted, or a client has connected; it is closed with this
+    context          a server's, with its certificate, or a client's
+    server_hostname  for a client: the name that the server's certificate must have
+    A server's costs little until the first byte has come, then about 23 kB: in the heap on rp2,
+    out of it on esp32 and unix. What Mbed TLS finds wrong raises OSError(ECONNABORTED) with its
+    words.
     """
 
     max_connections: "int | None" = (
@@ -89,8 +91,9 @@ class TLSSocket(io.IOBase):
     truncated = False  # True: the stream ended without close_notify, perhaps not by the client
     want = 1  # what to poll for until the handshake can go on
 
-    def __init__(self, socket, context):
+    def __init__(self, socket, context, server_hostname=None):
         self.context = context
+        self.server_hostname = server_hostname
         self.socket: Any = getattr(socket, "native", socket)
         self.native: Any = self.socket
         self.timeout = None
@@ -107,6 +110,8 @@ class TLSSocket(io.IOBase):
         self.socket.setblocking(False)
         self.poller: Any = port.poll()
         self.poller.register(self.socket, _READ)
+        if server_hostname is not None:
+            self.wrap()
 
     def wrap(self):
         """Give it what TLS needs. Raises MemoryError if there is no room for that."""
@@ -116,7 +121,10 @@ class TLSSocket(io.IOBase):
         try:
             with _lock:
                 self.native = self.context.wrap_socket(
-                    self.wire, server_side=True, do_handshake_on_connect=False
+                    self.wire,
+                    server_side=self.server_hostname is None,
+                    do_handshake_on_connect=False,
+                    server_hostname=self.server_hostname,
                 )
                 self.wrapped = True
                 TLSSocket.count += 1
