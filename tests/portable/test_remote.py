@@ -22,7 +22,7 @@ from socketse import (
     message,
 )
 from socketse import Client as Remote
-from support import MICROPYTHON, Client, free, raises, serving, thread, wait_until
+from support import MICROPYTHON, Client, Skip, free, raises, serving, thread, wait_until
 
 
 class OwnError(Exception):
@@ -926,6 +926,33 @@ def test_a_client_raises_nothing_at_the_server():
 
 def frame(data):
     return b"%08dP" % len(data) + data
+
+
+def test_unknown_names_leave_nothing():
+    """MicroPython remembers each name that it is asked for, in the heap and for ever."""
+    if not MICROPYTHON:
+        raise Skip("names that are remembered for ever")
+    import gc
+
+    with serving(server("multiplexing", free())) as s, connect(*s.server_address) as c:
+        ask = c._session.ask
+
+        def round(first):
+            for i in range(first, first + 150):
+                for verb in ("GET", "RUN", "DEL"):
+                    raises(AttributeError, ask, verb, 0, "unknown_%d_%s" % (i, verb))
+                kind = "Strange%dError" % i
+                assert raises(RemoteError, message.loads, b"E", error(kind), c._session)
+            gc.collect()
+            return gc.mem_alloc()
+
+        round(0)
+        used = round(200)
+        assert round(400) - used < 1000
+
+
+def error(kind):
+    return ('["%s",["x"],""]' % kind).encode()
 
 
 def test_a_lost_id_is_refused():
