@@ -106,7 +106,10 @@ class Hub(Table):
         table = self.map
         size = self.readsize
         h = None
-        events = self.select.ipoll(sleep_ms)
+        try:
+            events = self.select.ipoll(sleep_ms)
+        except OSError:  # esp32: IDF's heap has nothing left for a select
+            raise MemoryError
         now: Any = ticks_ms()
         self.time = now = now | 1  # odd: since a byte has come
         for sock, event in events:

@@ -102,7 +102,12 @@ class BaseServer:
                 self._se_poller = self._se_new_poller()
             while not self._se_stop:
                 try:
-                    ready = self._se_ready(poll_interval)
+                    try:
+                        ready = self._se_ready(poll_interval)
+                    except OSError:  # esp32: IDF's heap has nothing left for a select
+                        self._se_count("errors")
+                        port.sleep_ms(_ACCEPT_PAUSE_MS)
+                        continue
                     if not self._se_stop:
                         if ready:
                             self._handle_request_noblock()
