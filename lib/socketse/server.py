@@ -358,9 +358,11 @@ class TCPServer(BaseServer):
 
     def shutdown_request(self, request):
         """End one connection so that the last reply reaches the client, and close it."""
-        if request is not self._se_drained:
-            self._se_drain(request)
-        self.close_request(request)
+        try:
+            if request is not self._se_drained:
+                self._se_drain(request)
+        finally:  # Ctrl-C may hit it
+            self.close_request(request)
 
     def _se_drain(self, request):
         # Read away what the client is still sending.

@@ -79,19 +79,20 @@ class ThreadingMixIn:
     def process_request_thread(self, request, client_address):
         """Handle one request in its thread, as process_request does without threads."""
         try:
-            self._se_count("active")
             try:
-                self.finish_request(request, client_address)
+                self._se_count("active")
+                try:
+                    self.finish_request(request, client_address)
+                finally:
+                    self._se_count("active", -1)
+            except Exception as e:
+                self._se_report(request, client_address, e)
             finally:
-                self._se_count("active", -1)
-        except Exception as e:
-            self._se_report(request, client_address, e)
+                self.shutdown_request(request)
         except KeyboardInterrupt:
             if self._se_is_serving():
                 raise
             self._se_interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
-        finally:
-            self.shutdown_request(request)
 
     def _se_start(self, request, client_address):
         # Return True if a thread has taken the request, None if all are busy, else False.
