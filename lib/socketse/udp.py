@@ -44,8 +44,14 @@ class UDPServer(TCPServer):
         try:
             data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
         except MemoryError:
-            self.socket.recvfrom(1)  # away with it: it would be the next one for ever
             self._se_count("out_of_memory")
+            # Away with it, or it would be the next one for ever. It may be gone already: there
+            # was only too little for its address.
+            self.socket.settimeout(0)
+            try:
+                self.socket.recvfrom(1)
+            finally:
+                self.socket.settimeout(None)
             raise OSError("no memory for a datagram")
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
