@@ -87,6 +87,8 @@ def bind(error, address, family):
 
 def server_close(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
+    from .server import _mark_left
+
     for loop in left:
         for old in getattr(loop, "servers", (loop,)):  # a Multiplexer's
             if not _overlap(old, server):
@@ -97,6 +99,8 @@ def server_close(left, server):
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
             if old is not loop:
                 loop._se_hub.discard(None)
+                if not loop.servers:
+                    _mark_left(loop, False)  # nobody would close it
 
 
 def _unlink(path):
