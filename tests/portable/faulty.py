@@ -278,16 +278,17 @@ class Poller:
             plan.poisoned = "register"
         self._poll.register(obj, *events)
 
-    def _usable(self, what):
-        if self._bad is not None and MICROPYTHON:
+    def _usable(self, what, obj=None):
+        if MICROPYTHON and self._bad is not None and (obj is None or obj is self._bad):
             plan.poisoned = what
             raise AssertionError("a poller whose register failed is used: " + what)
 
     def modify(self, obj, events):
+        self._usable("modify", obj)
         self._poll.modify(obj, events)
 
     def unregister(self, obj):
-        self._usable("unregister")
+        self._usable("unregister", obj)
         self._poll.unregister(obj)
 
     def poll(self, *args):
