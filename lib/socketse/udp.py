@@ -41,18 +41,12 @@ class UDPServer(TCPServer):
     def get_request(self):
         """Return ((data, socket), client_address) of the next datagram."""
         # One byte more than wanted tells a datagram that is too long.
+        size = self.max_packet_size + 1
         try:
-            data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
+            data, client_address = self.socket.recvfrom(size)
         except MemoryError:
             self._se_count("out_of_memory")
-            # Away with it, or it would be the next one for ever. It may be gone already: there
-            # was only too little for its address.
-            self.socket.settimeout(0)
-            try:
-                self.socket.recvfrom(1)
-            finally:
-                self.socket.settimeout(None)
-            raise OSError("no memory for a datagram")
+            data, client_address = self._se_retry(size)
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
             data = data[: self.max_packet_size]
@@ -60,6 +54,25 @@ class UDPServer(TCPServer):
             self._se_reopen()
             raise OSError("an empty datagram")
         return (data, self.socket), client_address
+
+    def _se_retry(self, size):
+        # Take a datagram into less than size bytes of heap, or throw it away: it would be the next
+        # one for ever. It may be gone already: there was only too little for its address.
+        self.socket.settimeout(0)
+        try:
+            while True:
+                size = size >> 2 or 1
+                try:
+                    found = self.socket.recvfrom(size)
+                    break
+                except MemoryError:
+                    if size == 1:
+                        raise
+        finally:
+            self.socket.settimeout(None)
+        if len(found[0]) == size:
+            raise OSError("no memory for a datagram")
+        return found
 
     def _se_reopen(self):
         if self._se_poller:
