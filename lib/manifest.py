@@ -35,6 +35,7 @@ package(
         "server.py",
         "stream.py",
         "table.py",
+        "tell.py",
         "threads.py",
         "trouble.py",
         "udp.py",

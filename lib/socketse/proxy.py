@@ -5,7 +5,7 @@ done with a proxy is asked of the server, one request at a time.
 """
 
 import socket
-from errno import ETIMEDOUT
+from errno import ECONNABORTED, ECONNRESET, ENOTCONN, ETIMEDOUT
 
 from . import message, port
 
@@ -14,6 +14,8 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _PAUSE_MS = 100  # before the second attempt to connect; then twice as long each time,
 _LONGEST_MS = 5000  # and at most so long
+# What tells that the server has closed the connection; 32: EPIPE.
+_GONE = (ECONNRESET, ECONNABORTED, ENOTCONN, 32)
 _LONGEST = 0x20000  # seconds of a timeout that are counted: ticks wrap
 # Dropped objects told of with a request, and the bytes of one that has room for that: the server
 # may be a board.
@@ -192,7 +194,7 @@ class Session(message.Stream):
             try:
                 self.write(data)
             except OSError as e:
-                if port.timeout(e):
+                if e.errno not in _GONE:
                     raise
                 # It may have said why it closes; else the end is found there again.
             data, body = message.receive(self)

@@ -252,7 +252,7 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
-        from .trouble import handle_error
+        from .tell import handle_error
 
         handle_error(self.last_error, client_address)
 

@@ -51,8 +51,10 @@ class ThreadingMixIn:
         self._threads = ()  # those that run, and some that have ended
         # (request, client_address, whether any thread will do), the oldest first
         self._se_waiting = ()
+        # Now, and not in threads: without a GIL others would see it half made.
+        from .tell import handle_error  # noqa: F401
+
         if getattr(self.RequestHandlerClass, "disable_nagle_algorithm", False):
-            # Now, and not in several threads at once: they would see it half made.
             from . import options  # noqa: F401
         if hasattr(self.RequestHandlerClass, "_se_blame"):  # AsyncStreamRequestHandler's
             from .alone import run  # noqa: F401
@@ -197,8 +199,12 @@ class ThreadingMixIn:
         for i, entry in enumerate(self._se_waiting):
             if entry[0] is request:
                 self._se_stop_waiting(i)
-                if not self._se_start(request, entry[1]):
-                    self._se_handle_inline(request, entry[1])
+                try:
+                    if not self._se_start(request, entry[1]):
+                        self._se_handle_inline(request, entry[1])
+                except BaseException:
+                    self.close_request(request)
+                    raise
                 return True
         return False
 

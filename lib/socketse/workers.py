@@ -20,7 +20,7 @@ class _NoLock:
         return None
 
 
-new_lock = port._thread.allocate_lock if port._thread else _NoLock
+new_lock: "Any" = port._thread.allocate_lock if port._thread else _NoLock
 _lock = new_lock()  # held to look who takes what a thread is to do
 
 

@@ -20,7 +20,7 @@ ENFILE = 23
 
 
 class Swallow:
-    """An accept that takes the client away before it fails."""
+    """An accept that takes the client away, or a start of a thread that works, before it fails."""
 
     def __init__(self, error):
         self.error = error
@@ -32,12 +32,15 @@ class Interrupt(KeyboardInterrupt):
 
 NOTHING = "would block"  # a non-blocking write returns None
 SHORT = "takes one byte"
+LATE = "runs although it could not be started"
 
 _FULL = (errno.ENOMEM, errno.ENOBUFS, MemoryError)
 _GONE = (errno.ECONNRESET, errno.ENOTCONN, errno.ECONNABORTED)
 CTRL_C = (KeyboardInterrupt, Interrupt)
 _IN = (errno.EAGAIN, errno.ETIMEDOUT) + _GONE + _FULL + CTRL_C
 _OUT = (errno.EAGAIN, errno.ETIMEDOUT, EPIPE) + _GONE + _FULL + CTRL_C
+_NO_TLS = (errno.ENOMEM, OSError(-0x7F00, "MBEDTLS_ERR_SSL_ALLOC_FAILED")) if MICROPYTHON else ()
+_TLS = _GONE + (OSError(-0x7200, "MBEDTLS_ERR_SSL_INVALID_RECORD"), MemoryError) + CTRL_C
 KINDS = {
     "getaddrinfo": (OSError("[addrinfo error -2]"), MemoryError),
     "sockaddr": (MemoryError,),
@@ -82,13 +85,15 @@ KINDS = {
     ),
     "sleep_ms": CTRL_C,
     "sleep": CTRL_C,
-    # TLS
-    "wrap_socket": (errno.ETIMEDOUT, errno.EIO)
-    + _GONE
-    + _FULL
-    + CTRL_C
-    + (OSError(-29184, "MBEDTLS_ERR_SSL_INVALID_RECORD"), ValueError("invalid key")),
+    # TLS; what Mbed TLS and OpenSSL find wrong themselves is not to be told apart from these
+    "wrap_socket": _NO_TLS + (MemoryError,) + CTRL_C,
+    "tls_handshake": _TLS,
+    "tls_read": _TLS,
+    "tls_write": _TLS,
 }
+if MICROPYTHON:
+    # Its number is an address, and has no room: it runs first, or last.
+    KINDS["start_new_thread"] += (Swallow(MemoryError), LATE)
 
 
 class Plan:
@@ -96,6 +101,7 @@ class Plan:
 
     left      how many are still to fail
     error     what the last one raised, or did instead; None: none has failed yet
+    handlers  that were called: for who counts them
     accepted  connections that were handed out
     received  bytes, and
     sent      bytes, both of streams and of datagrams
@@ -108,13 +114,14 @@ class Plan:
 
     def begin(self, name, at, kind, width):
         self.name, self.at, self.kind, self.left = name, at, kind, width
+        self.call = at
         self.error = None
-        self.accepted = self.received = self.sent = 0
+        self.handlers = self.accepted = self.received = self.sent = 0
         self.poisoned = None
         self.ident = None  # the thread whose calls count; None: all
 
     def __str__(self):
-        return "%s, call %d, %r" % (self.name, self.at, self.error)
+        return "%s, call %d, %r" % (self.name, self.call, self.error)
 
     def enter(self, name):
         """Count a call. Raise what is planned for it, or return what it is to do instead."""
@@ -122,13 +129,13 @@ class Plan:
             return None
         if self.ident is not None and self.ident != _real["_thread"].get_ident():
             return None
-        with _lock:
+        with lock:
             self.at -= 1
             if self.at > 0 or not self.left:
                 return None
             self.left -= 1
         kind = self.kind
-        if isinstance(kind, Swallow) or kind in (NOTHING, SHORT):
+        if isinstance(kind, Swallow) or kind in (NOTHING, SHORT, LATE):
             self.error = kind
             return kind
         self.fail(kind)
@@ -145,7 +152,7 @@ class Plan:
 
 
 _real = {}
-_lock = None
+lock = None
 plan = Plan()
 threads = [0]  # that run
 
@@ -173,13 +180,20 @@ def _counted(name, function):
 def _method(name):
     # A method of a socket, by name, of what self has in its place.
     def call(self, *args):
-        what = plan.enter(name)
+        try:
+            what = plan.enter(name)
+        except OSError as e:
+            if e.errno in _GONE or e.errno == EPIPE:
+                self.gone = True
+            raise
         if what is NOTHING:
             return None
         if what is SHORT:
             args = (bytes(memoryview(args[0])[:1]),) + args[1:]
+        if self.gone and name == "recv":
+            return b""  # the peer cannot be there after an error that says it is gone
         found = self.real(name)(*args)
-        with _lock:
+        with lock:
             if name in ("recv", "recvfrom"):
                 plan.received += len(found if name == "recv" else found[0])
             elif name in ("send", "write", "sendto"):
@@ -208,6 +222,8 @@ def _sockets():
 
         class Socket(io.IOBase):
             """A socket, over one of the port's."""
+
+            gone = False
 
             def __init__(self, *args, native=None):
                 if native is None:
@@ -239,6 +255,8 @@ def _sockets():
         class Socket(socket):
             """A socket whose methods count."""
 
+            gone = False
+
             def __init__(self, *args, **kwargs):
                 if kwargs.get("fileno") is None:
                     plan.enter("socket")
@@ -256,7 +274,8 @@ def _sockets():
         names = "setsockopt bind listen connect settimeout recv recvfrom recv_into"
         names += " getsockname send sendall sendto shutdown makefile"
     for name in names.split():
-        setattr(Socket, name, _method(name))
+        if hasattr(socket, name):
+            setattr(Socket, name, _method(name))
     Socket.accept = _accept
     return Socket
 
@@ -302,27 +321,36 @@ class Poller:
         return self._poll.ipoll(*args)
 
 
-def _counted_thread(function, args):
+def _counted_thread(function, args, ms=0):
     # Return what a thread is to call instead of function(*args), which is counted from now on.
     def run():
         try:
+            if ms:
+                _real["time"].sleep_ms(ms)
             function(*args)
         finally:
-            with _lock:
+            with lock:
                 threads[0] -= 1
 
-    plan.enter("start_new_thread")
-    with _lock:
+    with lock:
         threads[0] += 1
     return run
 
 
 def _start_new_thread(function, args):
-    return _real["_thread"].start_new_thread(_counted_thread(function, args), ())
+    what = plan.enter("start_new_thread")
+    late = what is LATE
+    start = _real["_thread"].start_new_thread
+    found = start(_counted_thread(function, args, 5 if late else 0), ())
+    if what is not None:
+        _real["time"].sleep_ms(0 if late else 2)
+        plan.fail(MemoryError)
+    return found
 
 
 def _start(self):
     # threading.Thread.start's
+    plan.enter("start_new_thread")
     self.run = _counted_thread(self.run, ())
     _real["start"](self)
 
@@ -339,10 +367,10 @@ def _sleep(seconds):
 
 def install():
     """Put the stand-ins into sys.modules. To be called before socketse is imported."""
-    global _lock
+    global lock
     for name in ("socket", "select", "_thread", "time"):
         _real[name] = __import__(name)
-    _lock = _real["_thread"].allocate_lock()
+    lock = _real["_thread"].allocate_lock()
     socket = _real["socket"]
     found = {"socket": Module(socket, socket=_sockets())}
     for name in ("getaddrinfo", "sockaddr", "inet_ntop"):
@@ -363,11 +391,59 @@ def install():
 
     for name in ("socket", "select", "time"):
         setattr(host, name, found[name])
-    host._thread.get_ident  # noqa: B018
     host.Socket = found["socket"].socket
     host.get_ident = found["_thread"].get_ident
     _real["start"] = host.threading.Thread.start
     host.Thread.start = _start
+    import socketse.proxy as proxy  # not before: it asks host.py for all of this
+
+    proxy.socket = found["socket"]
+
+
+class TLS:
+    """MicroPython's TLS socket, as a Context gives it."""
+
+    def __init__(self, native):
+        self.native = native
+        self.cipher = native.cipher
+        self.close = native.close
+
+    def read(self, n):
+        plan.enter("tls_read")
+        return (getattr(self.native, "recv", None) or self.native.read)(n)
+
+    def write(self, data):
+        plan.enter("tls_write")
+        return self.native.write(data)
+
+
+class Context:
+    """A server's SSLContext for MicroPython, whose calls count."""
+
+    def __init__(self, context):
+        self.context = context
+
+    def wrap_socket(self, *args, **kwargs):
+        plan.enter("wrap_socket")
+        return TLS(self.context.wrap_socket(*args, **kwargs))
+
+
+def tls(context):
+    """Return the server's context, or one in its place, whose calls and sockets' calls count."""
+    if MICROPYTHON:
+        return Context(context)
+    from socketse.hosttls import TLSSocket
+
+    context.wrap_socket = _counted("wrap_socket", context.wrap_socket)
+    for name in ("handshake", "read", "send"):
+        told = "tls_" + {"send": "write"}.get(name, name)
+        setattr(TLSSocket, name, _counted(told, getattr(TLSSocket, name)))
+    return context
+
+
+def get_ident():
+    """Return the number of the thread that asks."""
+    return _real["_thread"].get_ident()
 
 
 def fds():

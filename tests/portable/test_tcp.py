@@ -792,5 +792,15 @@ def test_plain_server_loads_no_threads():
     rooms_are_files()
     assert socketse.TCPServer
     loaded = [name for name in sys.modules if name.startswith("socketse.")]
-    for room in ("threads", "udp", "unix", "services", "allow", "options", "limits", "trouble"):
+    for room in (
+        "threads",
+        "udp",
+        "unix",
+        "services",
+        "allow",
+        "options",
+        "limits",
+        "trouble",
+        "tell",
+    ):
         assert "socketse." + room not in loaded, loaded
