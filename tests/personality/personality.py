@@ -7,6 +7,7 @@ time are switches here, which a test sets:
     idf_heap   False: what esp32 keeps outside of MicroPython's heap is used up
     lwip_heap  bytes that rp2's lwIP has for what is on its way out, of all connections: 8000;
                None: enough, because one client that does not read could hold up all others
+    stall_ms   for how long a write waits for room in it
     abort_ms   after how long a connection that was closed, but not by its client, gives its
                place back: 10 s on boards, too much for tests whose clients stay
     on_call    a function that is called with the name of each call into socket, select,
@@ -23,6 +24,7 @@ RP2 = BOARD == "rp2"
 
 idf_heap = True
 lwip_heap = None
+stall_ms = 10000
 abort_ms = 200
 stalled = 0  # writes that had to wait for room in it
 on_call = None

@@ -256,12 +256,12 @@ class socket(device_socket.socket):
         if self._ms == 0:
             raise OSError(_EAGAIN)
         if self._ms > 0:
-            if end is None:
+            if not end:
                 end = ticks_add(ticks_ms(), self._ms)
             elif ticks_diff(end, ticks_ms()) <= 0:
                 raise OSError(self._error)
-        _sleep_ms(1)
-        return end
+        _sleep_ms(2)
+        return end or False
 
     def _open(self):
         if not self._native:
@@ -316,6 +316,8 @@ class socket(device_socket.socket):
     def _fill(self):
         # Do what lwIP has done by itself meanwhile.
         while self._kind == _UDP:
+            if not self._native_events() & _IN:
+                return
             try:
                 data, buf = self._native.recvfrom(1500, _DONTWAIT)
             except OSError:
@@ -330,6 +332,8 @@ class socket(device_socket.socket):
                 and self._backlog <= _MAILBOX
             ):
                 return  # silence (fact 19)
+            if not self._native_events() & _IN:
+                return
             if _is_full(_TCP):
                 return  # silence: no memory for one more connection (fact 11)
             try:
@@ -395,10 +399,11 @@ class socket(device_socket.socket):
             if self._eof and ESP32:
                 return b""
             try:
-                data = native.recv(n, flags | _DONTWAIT)
-                if not data and n:
-                    self._eof = ESP32
-                return data
+                if end is None or self._native_events() & ~_OUT:
+                    data = native.recv(n, flags | _DONTWAIT)
+                    if not data and n:
+                        self._eof = ESP32
+                    return data
             except OSError as e:
                 if e.errno != _EAGAIN:
                     self._reset = True
@@ -481,7 +486,7 @@ class socket(device_socket.socket):
                 return 0
             room = len(data)  # nobody is there any more: that is to be told
         if RP2 and personality.lwip_heap:
-            tries = 200
+            tries = personality.stall_ms // 50
             while self._lwip_is_full(min(len(data), room)):
                 tries -= 1
                 personality.stalled += 1

@@ -11,6 +11,7 @@ import time
 from socketse import (
     AsyncStreamRequestHandler,
     BaseRequestHandler,
+    Multiplexer,
     MultiplexingTCPServer,
     StreamRequestHandler,
     TCPServer,
@@ -351,6 +352,26 @@ def test_an_empty_datagram_while_the_other_heap_is_used_up():
         client.close()
 
 
+def test_an_empty_datagram_while_no_memory_is_left():
+    only("esp32")
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for kind in (UDPServer, Multiplexer):
+        server = loop = UDPServer(free(), Echo)
+        if kind is Multiplexer:
+            loop = Multiplexer()
+            loop.add(server)
+        done = thread(loop.serve_forever, 0.02)
+        assert ask(server.server_address, b"x") == b"x"
+        with personality().failing("register", MemoryError(), 3) as failures:
+            client.sendto(b"", socket.getaddrinfo(*server.server_address)[0][-1])
+            wait_until(lambda f=failures: f.count == 3)
+        wait_until(lambda server=server: ask(server.server_address, b"x", timeout=0.5) == b"x")
+        loop.shutdown()
+        wait_until(lambda done=done: done["done"])
+        server.server_close()
+    client.close()
+
+
 def test_no_thread_can_be_started():
     personality()
     import cores
@@ -411,6 +432,7 @@ def test_lwips_heap_is_full():
             self.wfile.write(line)
 
     p.lwip_heap = 3000
+    p.stall_ms = 2000  # on boards 10 s
     try:
         with serving(MultiplexingTCPServer(free(), Talker)) as server:
             deaf = Client(server.server_address)
