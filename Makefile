@@ -7,6 +7,7 @@
 # make board  a board without hardware, for mpremote and make flash (KIND=esp32, pico_w, esp8266)
 # make test-board PORT=... HOST=...   the tests that a board of yours can take
 # make passwd ARGS="FILE USER"   a user's password in a users file
+# make cert HOST="board.local 192.168.1.7"   a key and certificate for TLS, ready to flash
 # make mpy    the library as boards load it, in build/board/lib
 # make single the core as one file, build/single/socketse.py
 # make clean  forget what was fetched and built
@@ -16,12 +17,12 @@ HOST ?= 127.0.0.1
 PORT_BASE ?= 7000
 PORT ?=
 KIND ?= esp32
-# For test-board HOST has no default.
+# For test-board and cert HOST has no default.
 BOARD_HOST := $(if $(filter file,$(origin HOST)),,$(HOST))
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all test-board bench bench-check memory mpy passwd single board flash flash-py uninstall find clean
+.PHONY: run test test-all test-board bench bench-check memory mpy passwd cert single board flash flash-py uninstall find clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -47,6 +48,9 @@ memory: $(VENV)/ready
 
 passwd:
 	@$(PYTHON) tools/passwd.py $(ARGS)
+
+cert: $(VENV)/ready
+	@$(IN_VENV) tools/cert.py $(BOARD_HOST) $(ARGS)
 
 mpy: $(VENV)/ready
 	@$(IN_VENV) tools/mpy.py build/board/lib

@@ -5,8 +5,10 @@ MicroPythons that tools/interpreters.py finds. At the end stands a table of targ
 passed, failed and was not run, and why.
 """
 
+import atexit
 import collections
 import concurrent.futures
+import functools
 import os
 import pathlib
 import random
@@ -14,8 +16,10 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -27,6 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import cert  # noqa: E402
 import interpreters  # noqa: E402
 import join  # noqa: E402
 
@@ -55,6 +60,34 @@ def scale():
     return int(os.environ["SCALE"])
 
 
+@functools.lru_cache(None)
+def certificates():
+    """Return a folder, made once, with keys and certificates: PEM files with both, and DER.
+
+    server.pem for localhost, cert.pem its certificate alone, server.der, cert.der and key.der;
+    client.pem, signed by who is in clients.pem; stranger.pem, signed by itself.
+    """
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="certificates-"))
+    atexit.register(shutil.rmtree, folder, True)
+    key, certificate = cert.make(["localhost", "127.0.0.1"])
+    (folder / "server.pem").write_bytes(key + certificate)
+    (folder / "cert.pem").write_bytes(certificate)
+    (folder / "key.der").write_bytes(ssl.PEM_cert_to_DER_cert(_as_certificate(key)))
+    (folder / "cert.der").write_bytes(ssl.PEM_cert_to_DER_cert(certificate.decode()))
+    both = (folder / "cert.der").read_bytes() + (folder / "key.der").read_bytes()
+    (folder / "server.der").write_bytes(both)
+    issuer = cert.make(["clients"], client=True)
+    (folder / "clients.pem").write_bytes(issuer[1])
+    (folder / "client.pem").write_bytes(b"".join(cert.make(["ann"], 1, issuer, client=True)))
+    (folder / "stranger.pem").write_bytes(b"".join(cert.make(["ann"], 1, client=True)))
+    return folder
+
+
+def _as_certificate(key):
+    # ssl decodes base64 between the words for certificates alone.
+    return key.decode().replace("PRIVATE KEY", "CERTIFICATE")
+
+
 class Target:
     """An interpreter for programs that use socketse.
 
@@ -77,6 +110,7 @@ class Target:
         path = str(lib)
         found = dict(os.environ, PYTHONPATH=path, MICROPYPATH=path + ":.frozen")
         found.update(PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1", TZ="UTC")
+        found["CERTIFICATES"] = str(certificates())
         return found
 
     def run(self, *args, heap=None, seconds=SECONDS, lib=LIB, stdin=""):

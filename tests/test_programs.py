@@ -10,7 +10,7 @@ import time
 
 import interpreters
 import pytest
-from conftest import LIB, ROOT, connect, find_target, free_port
+from conftest import LIB, ROOT, certificates, connect, find_target, free_port
 
 PROGRAMS = ROOT / "tests" / "programs"
 # What socketserver has nothing for: tested in test_passwords.py.
@@ -81,6 +81,12 @@ REMOTE = [
         "remote_dict.py",
         client="True False\nTrue\n[\"('one', (1, 'tuple'))\", '(1, 2)']\n2 2 True None\n"
         "KeyError two\n",
+    ),
+    Case(
+        "time_https.py",
+        words=[certificates() / "server.pem"],
+        args=[certificates() / "cert.pem"],
+        client="HTTP/1.1 200 OK\nTIME\n",
     ),
 ]
 

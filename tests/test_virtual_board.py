@@ -641,7 +641,7 @@ def test_wlan_states_of_esp32(board, line):
     assert line.do("[n[0] for n in w.scan()]") == "[b'home']"
     line.do("w.disconnect(); w.connect('home', 'secret')")
     board.wait_for("wlan joined home", since=since)
-    assert line.do("w.status() == network.STAT_GOT_IP, network.PORT_OFFSET") == "(True, 10000)"
+    assert line.do("w.status() == network.STAT_GOT_IP, network.PORT_OFFSET") == "(True, 11000)"
     assert line.do("w.ipconfig('addr4')[0]") == repr(board.address)
     assert line.do("w.config('mac')[:1], w.config(reconnects=3)") == "(b'\\x02', None)"
     line.do("w.active(False)")
@@ -723,7 +723,7 @@ def ask_all(client, question, host, answers):
     found = {}
     client.settimeout(0.5)
     for _ in range(20):
-        client.sendto(question, (host, 30007))
+        client.sendto(question, (host, 31007))
         with contextlib.suppress(TimeoutError):
             while len(found) < answers:
                 data, sender = client.recvfrom(1000)

@@ -13,7 +13,7 @@ from pathlib import Path
 import debian
 from interpreters import Unavailable
 
-# name: (Debian package, arguments for a harmless run, words that its output must hold)
+# name: (Debian packages, arguments for a harmless run, words that its output must hold)
 _CLIENTS = {
     "nc": ("netcat-openbsd", ["-h"], ["-q ", "-U"]),  # there are four others of that name
     "socat": ("socat", ["-V"], ["socat version"]),
@@ -21,7 +21,20 @@ _CLIENTS = {
     "chronyd": ("chrony", ["-v"], ["chronyd"]),
     "curl": ("curl", ["-V"], ["curl "]),
     "openssl": ("openssl", ["version"], ["SSL"]),
+    # Without a font, text has no height.
+    "chromium": (
+        "chromium-headless-shell chromium-common fonts-dejavu-core",
+        ["--headless", "--no-sandbox", "--dump-dom", "data:text/html,<p>it runs"],
+        ["<p>it runs</p>"],
+    ),
 }
+_OTHER_NAMES = {"chromium": ("chromium-headless-shell", "google-chrome", "chromium-browser")}
+_CHROMIUM = "usr/lib/chromium/chromium-headless-shell"
+_FONTS = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>%s</dir><cachedir>%s</cachedir></fontconfig>
+"""
 _FOLDERS = ("usr/bin", "usr/sbin", "bin", "sbin")
 _ABOUT = """\
 import sys
@@ -50,15 +63,17 @@ def client(name, report=print):
     `chronyd` asks an SNTP server once, as an ordinary user and without touching the clock, with
     the arguments -U -u USER -Q -t SECONDS -f /dev/null "server 127.0.0.1 port PORT iburst".
 
+    `chromium` is driven by browser.py; it is by far the largest, some 110 MB.
+
     Raises Unavailable, and ValueError for an unknown name.
     """
     if name not in _CLIENTS:
         raise ValueError("no client is called %r: choose from %s" % (name, names()))
     # ordinary users often have no sbin on their PATH
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    own = shutil.which(name, path=path)
-    if own and not _problem(name, [own]):
-        return [own]
+    for own in (shutil.which(one, path=path) for one in (name, *_OTHER_NAMES.get(name, ()))):
+        if own and not _problem(name, [own]):
+            return [own]
     try:
         argv = _fetched(name, report)
     except debian.FetchError as error:
@@ -108,22 +123,28 @@ def testsuite(python, report=print):
     if prefix != "/usr" or not os.path.exists("/etc/debian_version"):
         return None
     try:
-        root = _fetch("libpython%s-testsuite" % version, report, libraries=False)
+        root = _fetch(["libpython%s-testsuite" % version], report, libraries=False)
     except debian.FetchError as error:
         raise Unavailable("the tests of Python %s: %s" % (version, error)) from error
     return root / "usr" / "lib" / ("python" + version)
 
 
-def _fetch(package, report, libraries):
-    """Return a root with a package of this machine's own release; raises FetchError."""
+def _fetch(packages, report, libraries):
+    """Return a root with packages of this machine's own release; raises FetchError."""
     arch, suite = debian.architecture(), debian.release()
-    into = debian.BUILD / "debian" / ("%s-%s" % (package, arch))
-    return debian.fetch([package], arch, suite, into, report, libraries=libraries)
+    into = debian.BUILD / "debian" / ("%s-%s" % (packages[0], arch))
+    return debian.fetch(packages, arch, suite, into, report, libraries=libraries)
 
 
 def _fetched(name, report):
     """Return the argv of Debian's client; raises FetchError."""
-    root = _fetch(_CLIENTS[name][0], report, libraries=True)
+    root = _fetch(_CLIENTS[name][0].split(), report, libraries=True)
+    if name == "chromium":
+        fonts = root / "fonts.conf"
+        if not fonts.exists():
+            fonts.write_text(_FONTS % (root / "usr/share/fonts", root / "fonts.cache"))
+        env, *argv = debian.direct(root, _CHROMIUM)
+        return [env, "FONTCONFIG_FILE=%s" % fonts, *argv]
     files = (name, name + ".openbsd")  # alternatives have no link before they are installed
     paths = ("%s/%s" % (folder, file) for folder in _FOLDERS for file in files)
     argv = debian.command(root, next((path for path in paths if (root / path).is_file()), name))

@@ -139,12 +139,7 @@ def command(root, program):
     or missing. Raises FetchError if the root has no loader or no such program.
     """
     root = Path(root)
-    places = [
-        path
-        for pattern in ("lib/*-linux-*", "usr/lib/*-linux-*")
-        for path in root.glob(pattern)
-        if path.is_dir()
-    ]
+    places = _places(root)
     # some are absolute symbolic links, which lead out of the root
     loaders = [
         path for place in places for path in place.glob("ld*.so.[0-9]") if not path.is_symlink()
@@ -152,6 +147,34 @@ def command(root, program):
     if not loaders or not (root / program).is_file():
         raise FetchError("%s is incomplete: remove it and try again" % root)
     return [str(loaders[0]), "--library-path", ":".join(map(str, places)), str(root / program)]
+
+
+def direct(root, program):
+    """Return the argv that runs `program` with the libraries in `root` and the machine's loader.
+
+    For one that starts itself again by its own path, which the loader of `command` would be. The
+    root must be of the machine's own release. Raises FetchError if there is no such program.
+    """
+    root = Path(root)
+    if not (root / program).is_file():
+        raise FetchError("%s is incomplete: remove it and try again" % root)
+    places = _places(root)
+    places += [path for place in places for path in place.iterdir() if list(path.glob("lib*.so"))]
+    return [
+        "env",
+        "LD_LIBRARY_PATH=" + ":".join(map(str, places)),
+        str((root / program).resolve()),
+    ]
+
+
+def _places(root):
+    """Return the folders with libraries in a root."""
+    return [
+        path
+        for pattern in ("lib/*-linux-*", "usr/lib/*-linux-*")
+        for path in root.glob(pattern)
+        if path.is_dir()
+    ]
 
 
 def _holds(into, wish):

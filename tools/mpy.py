@@ -6,7 +6,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIB = ROOT / "lib"
-NOT_ON_BOARDS = ("host.py", "unixport.py")
+NOT_ON_BOARDS = ("host.py", "hosttls.py", "unixport.py")
 
 
 def compile_lib(into, board=False):

@@ -7,7 +7,7 @@ The Python that runs it must have mypy (and pip, for the first run). It prints a
     esp32    the boards' files, with the stubs of the ESP32
     rp2      the same, with the stubs of the Pico W
     unix     those and unixport.py, with the stubs of MicroPython's unix port
-    cpython  those and host.py, with the type checker's own stubs of CPython
+    cpython  those, host.py and hosttls.py, with the type checker's own stubs of CPython
 
 The boards' stubs come from PyPI on the first run and stay below build/, together with mypy's
 caches: later runs need no network. Settings that all runs share are in pyproject.toml.
@@ -26,12 +26,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LIB = ROOT / "lib" / "socketse"
 
-# Run: the package of stubs, sys.platform there, and the file that this Python alone has.
+# Run: the package of stubs, sys.platform there, and the files that this Python alone has.
 _RUNS = {
-    "esp32": ("micropython-esp32-stubs==1.29.0.post1", "esp32", None),
-    "rp2": ("micropython-rp2-rpi_pico_w-stubs==1.29.0.post1", "rp2", None),
-    "unix": ("micropython-unix-stubs==1.29.0.post1", "linux", "unixport.py"),
-    "cpython": (None, "linux", "host.py"),
+    "esp32": ("micropython-esp32-stubs==1.29.0.post1", "esp32", ()),
+    "rp2": ("micropython-rp2-rpi_pico_w-stubs==1.29.0.post1", "rp2", ()),
+    "unix": ("micropython-unix-stubs==1.29.0.post1", "linux", ("unixport.py",)),
+    "cpython": (None, "linux", ("host.py", "hosttls.py")),
 }
 _STDLIB = "micropython-stdlib-stubs==1.29.0.post2"  # what the three do not pin themselves
 
@@ -75,7 +75,7 @@ def _install(name, package):
 def _start(name):
     """Start mypy for one run and return the process."""
     package, platform, own = _RUNS[name]
-    others = {other for _, _, other in _RUNS.values()} - {own}
+    others = {other for _, _, some in _RUNS.values() for other in some} - set(own)
     argv = [sys.executable, "-m", "mypy", "--platform", platform]
     argv += ["--cache-dir", str(BUILD / "mypy" / name)]
     environment = dict(os.environ)

@@ -4,7 +4,7 @@ from gc import collect, mem_free
 from sys import print_exception
 from time import ticks_add, ticks_diff, ticks_ms
 
-from socketse import BaseRequestHandler, Multiplexer, UDPServer
+from socketse import AsyncStreamRequestHandler, BaseRequestHandler, Multiplexer, UDPServer
 
 # isort: split
 from micropython import const
@@ -20,19 +20,21 @@ class Board(Multiplexer):
 
     led      the Pin of the status LED, None without one; it is left alone while all is well
     address  of the board while it is in a network, else None
+    uptime   seconds since it was made; ticks begin again at 0 after twelve days
     found    True if it answers who looks for boards
     failed   True if something of the configuration or of app.py does not work
     """
 
     led = feed = address = ears = answer = joining = sync = None
-    retry = 0  # node.clock's
+    retry = uptime = 0  # the first is node.clock's
     failed = found = False
 
     def __init__(self, settings, wlan):
         Multiplexer.__init__(self, settings["max_connections"], settings["when_full"])
         self.settings = settings
         self.wlan = wlan
-        self.well_at = ticks_add(ticks_ms(), _WELL_MS)
+        self.since = ticks_ms()
+        self.well_at = ticks_add(self.since, _WELL_MS)
 
     def run(self):
         """Serve until an exception."""
@@ -50,6 +52,9 @@ class Board(Multiplexer):
         now = ticks_ms()
         if ticks_diff(self.due, now) <= 0:
             self.due = ticks_add(now, _LOOK_MS)
+            while ticks_diff(now, self.since) >= 1000:
+                self.since = ticks_add(self.since, 1000)
+                self.uptime += 1
             try:
                 self.look_after(now)
             except Exception as e:
@@ -129,3 +134,19 @@ class Ears(BaseRequestHandler):
             # A forged question makes us send no more than it was itself.
             if board.answer and len(board.answer) <= len(data):
                 socket.sendto(board.answer, self.client_address)
+
+
+class Page(AsyncStreamRequestHandler):
+    """Serves the page, as a socketse.page.PageHandler that is loaded while somebody looks."""
+
+    page = "/node/page.html"
+
+    async def handle(self):
+        """Answer the requests of one connection."""
+        try:
+            from socketse.page import serve
+
+            await serve(self)
+        finally:
+            if self._se_stats["active"] < 2:
+                forget("socketse.page")

@@ -12,7 +12,7 @@ from micropython import const
 
 import node
 
-from .board import Board, Ears, EarsServer
+from .board import Board, Ears, EarsServer, Page
 
 _DISCOVERY = const(20007)
 # Bytes of a datagram: nobody has to say more, and each one takes a piece of heap of that length.
@@ -38,6 +38,7 @@ def open_hub():
     board = Board(settings, wlan)
     board.led = find_led(settings["led"])
     check_allow(board)
+    Page.title = settings["hostname"]
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
@@ -70,8 +71,30 @@ def open_services(board):
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]
-        handler = getattr(services, name + "Handler")
-        open_server(board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler)
+        handler = Page if name[:4] == "Http" else getattr(services, name + "Handler")
+        context = None
+        if name == "Https":
+            context = certificate(board)
+            if context is None:
+                continue
+        server = open_server(
+            board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler
+        )
+        if server:
+            server.ssl_context = context
+
+
+def certificate(board):
+    """Return the context of /tls.pem, or say why there is none, and return None."""
+    try:
+        from socketse.certificates import server_context
+
+        return server_context("/tls.pem")
+    except (OSError, ValueError, ImportError) as e:
+        print("https is not served: /tls.pem: %s; make cert HOST=... and make flash bring one" % e)
+        board.failed = True
+    finally:
+        node.forget("socketse.certificates")
 
 
 def open_ears(board, port):

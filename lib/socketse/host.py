@@ -105,6 +105,7 @@ class poll:
     def __init__(self):
         self._objects = {}  # by descriptor
         self._events = {}
+        self._tls = []  # sockets that may have read more than they were asked for
         self._poll = select.poll() if hasattr(select, "poll") else None
 
     def register(self, obj, events):
@@ -117,6 +118,8 @@ class poll:
             raise ValueError("a closed socket cannot be waited for: %r" % (obj,))
         self._objects[fd] = obj
         self._events[fd] = events
+        if hasattr(obj, "pending") and obj not in self._tls:
+            self._tls.append(obj)
         if self._poll:
             self._poll.register(fd, events)
 
@@ -130,15 +133,24 @@ class poll:
         for fd, known in list(self._objects.items()):
             if known is obj:
                 del self._objects[fd], self._events[fd]
+                if obj in self._tls:
+                    self._tls.remove(obj)
                 if self._poll:
                     self._poll.unregister(fd)
 
     def poll(self, ms):
         """Return [(obj, event)] of what has happened, after at most ms; -1: for ever."""
-        ready = self._poll.poll(ms) if self._poll else self._select(ms)
+        read = {
+            o.fileno() for o in self._tls if self._events.get(o.fileno(), 0) & 1 and o.pending()
+        }
+        if read:
+            ms = 0
+        ready = dict(self._poll.poll(ms) if self._poll else self._select(ms))
+        for fd in read:
+            ready[fd] = ready.get(fd, 0) | 1
         # Another thread may have unregistered some of them meanwhile.
         objects = self._objects.copy()
-        return [(objects[fd], event) for fd, event in ready if fd in objects]
+        return [(objects[fd], event) for fd, event in ready.items() if fd in objects]
 
     ipoll = poll
 
@@ -300,42 +312,78 @@ def pbkdf2_hmac(password, salt, n, h):
 
     if h is None:
         return pbkdf2_hmac("sha256", password, salt, n)
-    done = []
+    # No thread before its turn: who comes and goes at once would leave any number of them.
+    while not _hashing.acquire(blocking=False):
+        yield from h.sleep(0.005)
+    done: Any = []
 
     def work():
-        with _hashing:
+        try:
             done.append(pbkdf2_hmac("sha256", password, salt, n))
+        except BaseException as e:
+            done.append(e)  # or the handler would wait for ever
+        finally:
+            _hashing.release()
 
-    threading.Thread(target=work, daemon=True).start()
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except BaseException:
+        _hashing.release()
+        raise
     while not done:
         yield from h.sleep(0.005)
+    if isinstance(done[0], BaseException):
+        raise done[0]
     return done[0]
 
 
 def create(path, like):
     """Open a new file for writing that nobody else may read, or who may read the file `like`."""
     try:
-        mode = os.stat(like).st_mode & 0o777
+        found = os.stat(like)
     except FileNotFoundError:
-        mode = 0o600
+        found = None
     if os.path.exists(path):
         os.unlink(path)  # what a crash has left
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-    return os.fdopen(number, "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    number = os.open(path, flags, 0o600)
+    file = os.fdopen(number, "wb")
+    if found and os.name != "nt":
+        try:
+            # root's change of a server's file leaves it the server's.
+            os.fchown(number, found.st_uid, found.st_gid)
+        except PermissionError:
+            pass  # only root may give files away
+        os.fchmod(number, found.st_mode & 0o777)
+    return file
+
+
+_HOLD_MS = 10000  # a change takes a few
 
 
 def hold(path):
     """Let no other process that asks for this change files in the folder of path.
 
-    Returns a descriptor: to close it ends that. None: this system cannot.
+    Returns a descriptor: to close it ends that. None: this system cannot. Raises OSError if
+    another process holds it for seconds: nobody may stop a server with that.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
     number = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    return number
+    try:
+        for left in range(_HOLD_MS // 10, -1, -1):
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number
+            except BlockingIOError:
+                if not left:
+                    raise
+                time.sleep(0.01)
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def fsync(file):

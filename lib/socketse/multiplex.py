@@ -28,6 +28,8 @@ class MultiplexingMixIn:
     # From the server that it is mixed into.
     timeout: "Any"
     socket: "Any"
+    ssl_context: "Any"
+    _se_tls: "Any"
     RequestHandlerClass: "Any"
     finish_request: "Any"
     get_request: "Any"
@@ -66,6 +68,8 @@ class MultiplexingMixIn:
         return self._se_hub
 
     def _se_accept(self):
+        if self.ssl_context is not None:
+            return self._se_tls().accept(self.socket, self.ssl_context)
         return port.accept_native(self.socket)
 
     def _se_ready(self, timeout):

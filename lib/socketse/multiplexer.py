@@ -215,6 +215,8 @@ class _Door:
             self.server._se_join()
 
     def get_request(self):
+        if self.server.ssl_context is not None:
+            return TCPServer.get_request(self.server)
         return port.accept_native(self.server.socket)
 
     def shutdown_request(self, request):

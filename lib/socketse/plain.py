@@ -5,8 +5,22 @@ from .server import BaseRequestHandler
 
 def process_request(server, request, client_address, process):
     """Let a plain handler handle a request by process: now, or when the client has spoken."""
-    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
-        _Knock(request, client_address, server, process)
+    if server.ssl_context is not None and not request.ready:
+        from .handshake import Handshake
+
+        Handshake(
+            request,
+            client_address,
+            server,
+            lambda *args: process_request(server, request, client_address, process),
+        )
+    elif getattr(server.RequestHandlerClass, "client_speaks_first", False):
+        Knock(
+            request,
+            client_address,
+            server,
+            lambda *args: _run_plain(server, request, client_address, process),
+        )
     else:
         _run_plain(server, request, client_address, process)
 
@@ -22,14 +36,17 @@ def _run_plain(server, request, client_address, process):
         server._se_inline = None
 
 
-class _Knock(BaseRequestHandler):
-    """A connection whose plain handler is called when the client has spoken."""
+class Knock(BaseRequestHandler):
+    """A connection in the table for which process(request, client_address) is called later.
+
+    When the client has spoken; handshake.py has another reason.
+    """
 
     _se_co = _se_wake = None
     _se_buffer = _se_out = b""
     _se_done = False
     _se_want = 1
-    timeout = 60
+    timeout: "float" = 60
 
     def __init__(self, request, client_address, server, process):
         self.request = request
@@ -47,13 +64,19 @@ class _Knock(BaseRequestHandler):
         return False
 
     def _se_knock(self, socket):
+        # Something has come; None: nothing has, in time.
         server = self.server
-        server._se_hub.unregister(socket)
+        request = self.request
+        if socket is None:
+            server._se_count("timed_out")
+            server._se_hub.close(self)
+            return
+        server._se_hub.unregister(request)
         try:
-            _run_plain(server, socket, self.client_address, self.process)
+            self.process(request, self.client_address)
         except Exception as e:
-            server._se_report(socket, self.client_address, e)
-            server.shutdown_request(socket)
+            server._se_report(request, self.client_address, e)
+            server.shutdown_request(request)
         except BaseException:
-            server.shutdown_request(socket)
+            server.shutdown_request(request)
             raise

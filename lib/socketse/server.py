@@ -46,6 +46,7 @@ class BaseServer:
 
     timeout = None  # seconds that handle_request waits; None: for ever
     allow: "list | tuple | None" = None  # patterns, see allow.py, of who may connect; None: all
+    ssl_context: "Any" = None  # a TCP server's, with its certificate; None: no TLS
     # ThreadingMixIn's: MicroPython has no cooperative super().
     _se_prepare = _se_evict = _se_join = _se_is_own_thread = None  # type: Any
     socket: "Any"
@@ -230,7 +231,10 @@ class BaseServer:
             self._se_join()
 
     def finish_request(self, request, client_address):
-        """Handle one request by calling RequestHandlerClass."""
+        """Handle one request by calling RequestHandlerClass; with TLS, after its handshake."""
+        if self.ssl_context is not None:
+            if not self._se_tls().finish(self, request, client_address):
+                return  # it goes on, or has failed
         self.RequestHandlerClass(request, client_address, self)
 
     def shutdown_request(self, request):
@@ -262,6 +266,11 @@ class BaseServer:
             self._se_count("out_of_memory")  # too little to tell of the first one
         finally:
             self.last_error = None
+
+    def _se_tls(self):
+        from . import handshake
+
+        return handshake
 
     def _se_count(self, name, n=1):
         self._se_stats[name] += n
@@ -324,6 +333,8 @@ class TCPServer(BaseServer):
 
     def server_activate(self):
         """Start to listen."""
+        if self.ssl_context is not None:
+            self._se_tls().check(self.ssl_context)
         self.socket.listen(self.request_queue_size)
 
     def server_close(self):
@@ -338,6 +349,8 @@ class TCPServer(BaseServer):
 
     def get_request(self):
         """Return (connection, client_address) of the next connection; may be overridden."""
+        if self.ssl_context is not None:
+            return self._se_tls().accept(self.socket, self.ssl_context)
         return port.accept(self.socket)
 
     def shutdown_request(self, request):

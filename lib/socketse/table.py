@@ -196,9 +196,8 @@ class Table:
         for h in late:
             if h.request not in self.map:
                 continue  # closed meanwhile
-            if h._se_co is None:  # it should have spoken first
-                h.server._se_count("timed_out")
-                self.close(h)
+            if h._se_co is None:
+                h._se_knock(None)  # it should have spoken first
                 continue
             error = None
             if h._se_want != _SLEEP:
@@ -230,15 +229,16 @@ class Table:
             if entry._se_since is None and entry._se_limited:
                 self.select.modify(socket, 1 if on else 0)
 
-    def evict(self, mem):
-        # Close the connection that is silent longest, and return True if there was one.
+    def evict(self, mem, tls=False):
+        # Close the connection that is silent longest, and return True if there was one: of all,
+        # or of those that hold what TLS needs.
         # First those that have never spoken; of the others only one that is not at work.
         # For memory, mem, anybody may go: first the one that holds most.
         found = None
         longest = 0
         for h in self.map.values():
             since = h._se_since
-            if since is None:
+            if since is None or tls and not getattr(h.request, "wrapped", False):
                 continue
             age = ticks_diff(self.time, since) + 1
             if age < 0 or age > 0x7FFFFFF:

@@ -99,6 +99,34 @@ class Client:
         self.close()
 
 
+def certificate(name):
+    """Return the path of one of the keys and certificates that conftest.py makes."""
+    return os.getenv("CERTIFICATES") + "/" + name
+
+
+class TLSClient(Client):
+    """The same over TLS; name: whose certificate it shows, client or stranger."""
+
+    def __init__(self, address, name=None, timeout=20):
+        from socketse import client_context
+
+        Client.__init__(self, address, timeout)
+        cert = name and certificate(name + ".pem")
+        context = client_context(certificate("cert.pem"), cert)
+        raw = self._socket
+        try:
+            self._socket = context.wrap_socket(raw, server_hostname="localhost")
+        except BaseException:
+            raw.close()
+            raise
+
+    def recv(self, n=4096):
+        data = self._socket.recv(n)
+        if data is None:
+            raise OSError("nothing has come in time")
+        return data
+
+
 def ask(address, data, n=2048, timeout=20):
     """Send a datagram and return the answer; None if none comes within timeout seconds."""
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -12,7 +12,7 @@ NAMES = (
     "AsyncStreamRequestHandler Multiplexer MultiplexingMixIn MultiplexingTCPServer "
     "MultiplexingUnixStreamServer AuthMixIn Secret AuthError Users PasswordHandler "
     "MessageError SocketClosed RemoteError Client ConnectionLost connect RemoteServer "
-    "ThreadingRemoteServer"
+    "ThreadingRemoteServer PageHandler server_context client_context"
 ).split()
 
 

@@ -637,10 +637,10 @@ def test_client_that_should_speak_first_is_evicted():
 
 
 def test_client_that_should_speak_first_is_timed_out():
-    from socketse.plain import _Knock
+    from socketse.plain import Knock
 
-    assert _Knock.timeout == 60
-    _Knock.timeout = 0.3
+    assert Knock.timeout == 60
+    Knock.timeout = 0.3
     with serving(server_with(EagerEcho)) as server:
         with Client(server.server_address) as c:
             assert c.rest() == b""

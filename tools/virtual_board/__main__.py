@@ -42,7 +42,7 @@ def main(argv=None):
     parser.add_argument("--erase", action="store_true", help="begin with an empty flash")
     parser.add_argument("--heap", metavar="SIZE", help="such as 56k; else what the kind has")
     parser.add_argument("--address", help="of loopback; else 127.0.7.N, by the terminal's number")
-    parser.add_argument("--port-offset", type=int, default=10000, metavar="N")
+    parser.add_argument("--port-offset", type=int, default=11000, metavar="N")
     parser.add_argument("--interpreter", default="i386", help="a name of tools/interpreters.py")
     parser.add_argument("--ssid", default="home", help="the network that is there")
     parser.add_argument("--password", default="secret")

@@ -70,7 +70,7 @@ class Board:
     flash        the file that is its file system; made if missing. None: one in build/
     heap         bytes, or a text such as "56k"; None: what the kind has
     address      its address, of loopback; None: made from the number of its terminal
-    port_offset  what is added to the ports that it binds
+    port_offset  what is added to the ports that it binds; with 10000, browsers refuse its page
     interpreter  a name of tools/interpreters.py
     networks     {name: password} of the access points in reach
     report       called with the text of each event, from a thread
@@ -91,7 +91,7 @@ class Board:
         flash=None,
         heap=None,
         address=None,
-        port_offset=10000,
+        port_offset=11000,
         interpreter="i386",
         networks=None,
         report=None,

@@ -1,0 +1,74 @@
+"""TLS for servers with an ssl_context: when the handshake takes place, and for how long."""
+
+from . import port
+from .plain import Knock
+
+if port.platform:
+    from .tlssocket import accept, check
+else:
+    from .hosttls import accept, check
+
+_AGAIN = 0.1  # seconds after which one looks again whether there is room
+
+__all__ = ("accept", "check", "finish", "Handshake")
+
+
+def finish(server, request, client_address):
+    """Return True if the handshake of request is over.
+
+    In a multiplexer it may go on in the background: server.finish_request is called
+    again then. Elsewhere it is waited for. If it fails, that is counted.
+    """
+    if not hasattr(request, "do_handshake"):
+        raise TypeError("ssl_context is for TCP servers, with a get_request that calls theirs")
+    hub = getattr(server, "_se_hub", None)
+    if request.ready:
+        return True
+    if hub and server._se_inline is not request:
+        Handshake(request, client_address, server, server.finish_request)
+        return False
+    try:
+        request.do_handshake()
+        return True
+    except OSError as e:
+        server._se_count("timed_out" if port.timeout(e) else "errors")
+        return False
+
+
+class Handshake(Knock):
+    """A connection in the table of a multiplexer while its handshake lasts."""
+
+    timeout = 5.0  # seconds from the beginning of the connection
+
+    def _se_knock(self, socket):
+        request = self.request
+        hub = self.server._se_hub
+        if socket is None and self.timeout < Handshake.timeout:
+            hub.select.modify(request, request.want)  # if there is room now it goes on
+            self.timeout = Handshake.timeout
+            return
+        if socket is not None:
+            try:
+                if not request.handshake():
+                    hub.select.modify(request, request.want)
+                    return
+            except MemoryError:
+                if not hub.evict(False, True):
+                    self._wait()
+                return
+            except Exception as e:
+                if isinstance(e, OSError):
+                    self._se_count("errors")
+                else:
+                    self.server._se_report(request, self.client_address, e)
+                hub.close(self)
+                return
+        Knock._se_knock(self, socket)
+
+    def _wait(self):
+        # Until the others, who are at work, leave some room.
+        hub = self.server._se_hub
+        waited = port.ticks_diff(hub.time, self._se_since)
+        self.timeout = min(waited / 1000 + _AGAIN, Handshake.timeout)
+        hub.select.modify(self.request, 0)
+        hub.schedule(100)

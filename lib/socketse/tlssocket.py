@@ -1,0 +1,359 @@
+"""TLSSocket: one end of a TLS connection on MicroPython.
+
+MicroPython's own has no timeouts, gives None where others raise EAGAIN, loses data if a write is
+tried again with more than before, and cipher() crashes it before the handshake is done.
+"""
+
+import io
+from errno import EAGAIN, ECONNABORTED, ETIMEDOUT
+
+from . import port
+from .port import const
+
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
+_READ = const(1)
+_WRITE = const(4)
+_POLL = const(3)  # what select.poll asks by ioctl
+_CLOSED = const(32)  # its answer for a closed socket
+# Records of TLS, RFC 8446 5.1: after this one the client encrypts; one of the handshake; data, or
+# in TLS 1.3 what looks like it.
+_CHANGE_CIPHER_SPEC = const(20)
+_HANDSHAKE = const(22)
+_DATA = const(23)
+_HANDSHAKE_MS = const(5000)
+# Bytes given to Mbed TLS at once: boards have room for a record of that size.
+_PIECE = const(4096)
+# Bytes that a connection needs: buffers of 17 and 4 kB, 2 kB of state, and 10 kB in the handshake.
+_EACH = const(36000)
+
+# unix and rp2 have no GIL, and connections share their context's random numbers.
+if port._thread:
+    _lock = port._thread.allocate_lock()
+else:
+    from .workers import new_lock
+
+    _lock = new_lock()
+
+
+class Wire(io.IOBase):
+    """What Mbed TLS reads from and writes to: sees what that does not tell."""
+
+    eof = False  # True: the connection has ended, with or without TLS's own end
+    stage = 0  # 1: the client encrypts from now on, 2: its Finished has come
+    body = 0  # bytes left of a record
+    head = b""  # the beginning of the next one
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.write = socket.write
+
+    def readinto(self, buf):
+        try:
+            n = self.socket.readinto(buf)
+        except OSError as e:
+            return -(e.errno or ECONNABORTED)
+        if not n:
+            self.eof = n == 0
+        elif self.stage < 2 or self.body:
+            self._look(buf, n)
+        return n
+
+    def _look(self, buf, n):
+        if self.body:
+            self.body -= n
+            return
+        head = self.head = self.head + bytes(buf[:n])
+        if len(head) == 5:
+            self.head = b""
+            self.body = head[3] << 8 | head[4]
+            if head[0] == _CHANGE_CIPHER_SPEC:
+                self.stage = 1
+            elif head[0] == _DATA or head[0] == _HANDSHAKE and self.stage:
+                self.stage = 2
+
+    def ioctl(self, request, arg):
+        return 0  # closing is for who has opened it
+
+
+class TLSSocket(io.IOBase):
+    """A connection whose first bytes will be a TLS handshake, with a socket's methods.
+
+    socket           what a server has accepted, or a client has connected; it is closed with this
+    context          a server's, with its certificate, or a client's
+    server_hostname  for a client: the name that the server's certificate must have
+    A server's costs little until the first byte has come, then about 23 kB: in the heap on rp2,
+    out of it on esp32 and unix. What Mbed TLS finds wrong raises OSError(ECONNABORTED) with its
+    words.
+    """
+
+    max_connections: "int | None" = (
+        None  # that have their 23 kB; None: as many as there is room for
+    )
+    count = 0  # that have them
+    truncated = False  # True: the stream ended without close_notify, perhaps not by the client
+    want = 1  # what to poll for until the handshake can go on
+
+    def __init__(self, socket, context, server_hostname=None):
+        self.context = context
+        self.server_hostname = server_hostname
+        self.socket: Any = getattr(socket, "native", socket)
+        self.native: Any = self.socket
+        self.timeout = None
+        self.wrapped = False  # True: native is Mbed TLS's
+        self.ready = False  # True: the handshake is over, as far as can be seen
+        self.known = False  # True: it is over, because data has come or gone
+        self.wire: Any = Wire(self.socket)
+        self.buffer = b""
+        self.ended = False  # True: nothing more comes
+        self.retry = 0  # bytes that Mbed TLS wants to be given again
+        self.more = (
+            False  # True: Mbed TLS may have more of a record, of which the socket knows not
+        )
+        self.socket.setblocking(False)
+        self.poller: Any = port.poll()
+        self.poller.register(self.socket, _READ)
+        if server_hostname is not None:
+            self.wrap()
+
+    def wrap(self):
+        """Give it what TLS needs. Raises MemoryError if there is no room for that."""
+        port.collect()  # for one piece of 17 kB
+        if TLSSocket.count and not has_room(self.max_connections):
+            raise MemoryError("no room for one more TLS connection")
+        try:
+            with _lock:
+                self.native = self.context.wrap_socket(
+                    self.wire,
+                    server_side=self.server_hostname is None,
+                    do_handshake_on_connect=False,
+                    server_hostname=self.server_hostname,
+                )
+                self.wrapped = True
+                TLSSocket.count += 1
+        except OSError as e:
+            raise MemoryError(e)  # that is all that can go wrong
+
+    def spoken(self):
+        """Return True if there is something to read."""
+        for _ in self.poller.ipoll(0):
+            return True
+        return False
+
+    def handshake(self):
+        """Take what has come of the handshake. Return True if it is over, as far as can be seen.
+
+        A client's certificate in TLS 1.3 looks like its end: reading and writing go on with it.
+        """
+        if self.ready or not self.wrapped and not self.spoken():
+            return self.ready
+        data = self._read(256)
+        if data == b"":
+            raise OSError(ECONNABORTED, "TLS: the client is gone")
+        self.buffer = data or b""
+        self.ready = self.known or self.wire.stage > 1 and not self.wire.body
+        return self.ready
+
+    def do_handshake(self):
+        """Wait until the handshake is over, at most 5 s. Raises OSError if it fails."""
+        timeout = self.timeout
+        self.timeout = _HANDSHAKE_MS / 1000
+        try:
+            end = None
+            while not self.handshake():
+                end = self._wait(_READ, end)
+        finally:
+            self.timeout = timeout
+
+    def _read(self, n):
+        # Return what has come, None: nothing now.
+        if not self.wrapped:
+            if not self.spoken():
+                return None
+            self.wrap()
+        try:
+            with _lock:
+                # Without DTLS Mbed TLS's has no recv, and what came right before an error is lost.
+                data = (getattr(self.native, "recv", None) or self.native.read)(n)
+        except (OSError, ValueError) as e:  # ValueError: the client's certificate
+            raise self._error(e)
+        if data == b"" and not self.ended:
+            self.ended = True
+            self.truncated = self.wire.eof
+        self.more = data is not None and len(data) == n
+        if data:
+            self.known = self.ready = True
+        return data
+
+    def _error(self, e):
+        if e.args and isinstance(e.args[0], int) and e.args[0] >= 0:
+            return e
+        return OSError(ECONNABORTED, "TLS: %s" % (e.args[-1] if e.args else "no memory"))
+
+    def _put(self, data):
+        # Return how many bytes of data were taken; 0: none now.
+        if not self.wrapped:
+            if not self.spoken():
+                return 0
+            self.wrap()
+        n = self.retry or min(len(data), _PIECE)
+        if n < len(data):
+            data = memoryview(data)[:n]
+        try:
+            with _lock:
+                done = self.native.write(data) or 0
+        except (OSError, ValueError) as e:
+            raise self._error(e)
+        if done:
+            self.known = self.ready = True
+        self.retry = n - done
+        return done
+
+    def _wait(self, event, end):
+        # Wait for an event until the tick end; None: timeout seconds. Return end.
+        if self.timeout == 0:
+            raise OSError(EAGAIN)
+        left = -1
+        if self.timeout is not None:
+            now = port.ticks_ms()
+            if end is None:
+                end = port.ticks_add(now, int(self.timeout * 1000))
+            left = max(port.ticks_diff(end, now), 0)
+        if self.ioctl(_POLL, event, left):
+            return end
+        raise OSError(ETIMEDOUT, "timed out")
+
+    def recv(self, n):
+        """Return what has come, at most n bytes; b"" at the end."""
+        end = None
+        while True:
+            data: Any = self.buffer
+            if data:
+                self.buffer = data[n:]
+                return data[:n]
+            data = self._read(n)
+            if data is not None:
+                return data
+            end = self._wait(_READ, end)
+
+    def readinto(self, buf):
+        """Read what has come into buf and return how many bytes that is; 0 at the end."""
+        data = self.recv(len(buf))
+        buf[: len(data)] = data
+        return len(data)
+
+    read = recv
+
+    def send(self, data):
+        """Send some of data and return how many bytes that is."""
+        end = None
+        while True:
+            n = self._put(data)
+            if n or not len(data):
+                return n
+            end = self._wait(_WRITE, end)
+
+    def sendall(self, data):
+        """Send all of data."""
+        data = memoryview(data)
+        while len(data):
+            data = data[self.send(data) :]
+
+    def write(self, data):
+        """Send data and return its length; with a timeout of 0 what can be sent now, or None."""
+        if self.timeout == 0:
+            return self._put(data) or None
+        self.sendall(data)
+        return len(data)
+
+    def ioctl(self, request, arg, ms=0):
+        """Tell select.poll what can be done now, or within ms."""
+        # Mbed TLS's socket could be asked too: on unix that takes a millisecond each time.
+        if request != _POLL:
+            return -22  # EINVAL
+        if self.native is None:
+            return _CLOSED
+        if (self.buffer or self.more) and arg & _READ:
+            return _READ
+        if not self.known:
+            self.poller.modify(self.socket, arg | _READ)  # in the handshake a write reads too
+        else:
+            self.poller.modify(self.socket, arg)
+        for event in self.poller.ipoll(ms):
+            return event[1] if self.known else event[1] | arg & _WRITE
+        return 0
+
+    def settimeout(self, seconds):
+        """Wait so long for each read or write; None: for ever, 0: not at all."""
+        self.timeout = seconds
+
+    def setblocking(self, flag):
+        """Wait for ever, or not at all."""
+        self.timeout = None if flag else 0
+
+    def setsockopt(self, *args):
+        """Set an option of the socket below."""
+        self.socket.setsockopt(*args)
+
+    def cipher(self):
+        """Return (name, protocol version), None as long as no data has come or gone."""
+        return self.native.cipher() if self.known else None
+
+    def getpeercert(self, binary_form=False):
+        """Return the client's certificate in DER form, None if it has sent none.
+
+        Raises NotImplementedError for the other form, or if this port has neither.
+        """
+        if not self.wrapped:
+            return None
+        if not hasattr(self.native, "getpeercert"):
+            raise NotImplementedError("this port's TLS does not tell certificates")
+        return self.native.getpeercert(binary_form)
+
+    def close(self):
+        """Close the connection; again: nothing happens. MicroPython cannot send close_notify."""
+        native = self.native
+        if native is not None:
+            socket = self.socket
+            self.native = self.poller = self.socket = self.wire = None
+            if self.wrapped:
+                with _lock:
+                    TLSSocket.count -= 1
+                    native.close()
+            socket.close()
+
+
+def has_room(limit):
+    """Return True if there is room for one more TLS connection, at most limit."""
+    if limit is not None:
+        return TLSSocket.count < limit
+    if port.platform == "rp2":
+        import gc
+
+        memory: Any = gc
+        return memory.mem_free() >= _EACH
+    try:
+        esp32: Any = __import__("esp32")
+    except ImportError:
+        return True
+    free = 0
+    for heap in esp32.idf_heap_info(esp32.HEAP_DATA):
+        free += heap[1]
+    return free >= _EACH
+
+
+def accept(socket, context):
+    """Return (TLSSocket, address) of the next connection."""
+    native, address = port.accept_native(socket)
+    try:
+        return TLSSocket(native, context), address
+    except BaseException:
+        native.close()
+        raise
+
+
+def check(context):
+    """Raise TypeError if context cannot be one."""
+    if not hasattr(context, "wrap_socket"):
+        raise TypeError("ssl_context is no SSLContext: %r" % (context,))

@@ -1,0 +1,229 @@
+"""TLS as people meet it: openssl, curl, CPython's clients, and those who hang half-way."""
+
+import contextlib
+import http.client
+import os
+import ssl
+import statistics
+import subprocess
+import sys
+import time
+import xmlrpc.client
+
+import clients
+import pytest
+from conftest import ROOT, certificates, connect, find_target, free_port
+
+PROGRAMS = ROOT / "tests" / "tls"
+HOST = "127.0.0.1"
+SECONDS = 20
+
+
+class Site:
+    def __init__(self, start, target):
+        self.ports = [free_port() for _ in range(5)]
+        self.echo, self.https, self.objects, self.calls, self.plain = self.ports
+        self.program = start(
+            target, PROGRAMS / "site.py", certificates() / "server.pem", *self.ports
+        )
+        self.program.wait_for("ready")
+
+
+@pytest.fixture
+def site(start, target):
+    """tests/tls/site.py on each interpreter."""
+    return Site(start, target)
+
+
+def context():
+    return ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+
+
+def tls(port):
+    return context().wrap_socket(connect(port), server_hostname=HOST)
+
+
+def command(name, *arguments):
+    """Return what starts a client; skip the test if there is none."""
+    try:
+        argv = clients.client(name, report=lambda line: None)
+    except clients.Unavailable as e:
+        pytest.skip(str(e))
+    return [*argv, *[str(one) for one in arguments]]
+
+
+def run(*words, stdin=b""):
+    """Run a client to its end; return subprocess's CompletedProcess."""
+    return subprocess.run(command(*words), input=stdin, capture_output=True, timeout=2 * SECONDS)
+
+
+@contextlib.contextmanager
+def talking(*words):
+    """A client at work, ended at the end."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command(*words), **pipes) as client:
+        try:
+            yield client
+        finally:
+            client.kill()
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_openssl(site, version):
+    trust = ["-CAfile", certificates() / "cert.pem", "-verify_return_error"]
+    trust += ["-verify_hostname", "localhost", "-servername", "localhost"]
+    address = ["-connect", "%s:%d" % (HOST, site.echo)]
+    with talking("openssl", "s_client", *address, *trust, version, "-quiet") as client:
+        client.stdin.write(b"hello\n")
+        client.stdin.flush()
+        assert client.stdout.readline() == b"hello\n"
+    done = run("openssl", "s_client", *address, *trust, version, stdin=b"Q\n")
+    assert b"Verify return code: 0 (ok)" in done.stdout
+    assert b"prime256v1" in done.stdout or b"256 bit" in done.stdout
+
+
+def test_curl(site):
+    trust = ["-sS", "--max-time", SECONDS, "--cacert", certificates() / "cert.pem"]
+    url = "https://localhost:%d" % site.https
+    assert run("curl", *trust, url + "/hello").stdout == b"hello\n"
+    two = run("curl", *trust, url + "/hello", url + "/hello", "-w", "%{num_connects} ")
+    assert two.stdout == b"hello\n1 hello\n0 "  # one handshake for both
+    assert run("curl", *trust, url + "/big").stdout == bytes(range(256)) * 200
+    body = b"x" * 3000
+    assert run("curl", *trust, "--data-binary", "@-", url, stdin=body).stdout == body
+    stranger = run("curl", "-sS", "--max-time", SECONDS, url)
+    assert stranger.returncode == 60, stranger.stderr  # it does not trust the certificate
+    plain = run("curl", "-sS", "--max-time", SECONDS, "http://localhost:%d/" % site.https)
+    assert plain.returncode in (52, 56), plain.stderr
+    assert run("curl", *trust, url + "/hello").stdout == b"hello\n"
+
+
+def test_standard_library(site):
+    connection = http.client.HTTPSConnection(HOST, site.https, context=context(), timeout=SECONDS)
+    for _ in range(3):
+        connection.request("POST", "/", b"body")
+        assert connection.getresponse().read() == b"body"
+    connection.close()
+    url = "https://%s:%d/" % (HOST, site.calls)
+    with xmlrpc.client.ServerProxy(url, context=context()) as proxy:
+        assert proxy.pow(2, 10) == 1024
+
+
+OBJECTS = """
+from socketse import Client, client_context
+context = client_context(%r)
+with Client("localhost", %d, timeout=20, ssl_context=context).new() as c:
+    c["b"] = b"x" * 1000
+    print(len(c["b"]), len(c))
+try:
+    Client("localhost", %d, timeout=20).new()
+except OSError:
+    print("not without TLS")
+"""
+
+
+def test_remote_objects(site, target):
+    code = OBJECTS % (str(certificates() / "cert.pem"), site.objects, site.objects)
+    for client in (find_target("cpython"), target):
+        done = client.run("-c", code)
+        assert done.stderr == "" and done.stdout == "1000 1\nnot without TLS\n", done.stderr
+
+
+def test_how_a_stream_has_ended(site):
+    with tls(site.echo) as client:
+        client.sendall(b"one\n")
+        assert client.recv(100) == b"one\n"
+        with contextlib.suppress(OSError):  # MicroPython's server cannot say good-bye
+            client.unwrap()
+    site.program.wait_for("complete")
+    client = tls(site.echo)
+    client.sendall(b"two\n")
+    assert client.recv(100) == b"two\n"
+    client.close()  # which says no good-bye
+    site.program.wait_for("truncated")
+    assert site.program.output.count("complete") == 1
+
+
+def half_handshake(port):
+    """Return a connection on which a client has said hello, got its answer, and waits."""
+    outgoing = ssl.MemoryBIO()
+    half = context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        half.do_handshake()
+    connection = connect(port)
+    connection.sendall(outgoing.read())
+    assert connection.recv(1)
+    return connection
+
+
+def attacked(site, port, ask):
+    """Return the seconds that two clients' handshakes and answers took, and another's answers."""
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(connect(site.plain))
+        other.settimeout(SECONDS)
+        times, others = [], []
+
+        def look():
+            began = time.monotonic()
+            other.sendall(b"x\n")
+            assert other.recv(10) == b"x\n"
+            others.append(time.monotonic() - began)
+
+        look()
+        for _ in range(10):
+            stack.enter_context(connect(port))
+        for _ in range(5):
+            stack.enter_context(half_handshake(port))
+            look()
+        for _ in range(2):
+            began = time.monotonic()
+            ask(stack)
+            times.append(time.monotonic() - began)
+            look()
+        for _ in range(50):
+            look()
+            time.sleep(0.01)
+    return times, others
+
+
+def test_half_handshakes_hold_up_nobody(start, target):
+    site = Site(start, target)
+
+    def ask(stack):
+        client = stack.enter_context(tls(site.echo))
+        client.sendall(b"hello\n")
+        assert client.recv(10) == b"hello\n"
+
+    times, others = attacked(site, site.echo, ask)
+    print("answered in", times, "others in", statistics.median(others), max(others))
+    assert max(times) < 5  # 1 s; on a busy machine
+    assert statistics.median(others) < 0.1 and max(others) < 2
+
+
+def test_the_tool_makes_certificates(tmp_path):
+    tool = [sys.executable, ROOT / "tools" / "cert.py", "--into", tmp_path]
+
+    def make(*arguments):
+        return subprocess.run([*tool, *arguments], capture_output=True, text=True)
+
+    done = make("board.local", "192.168.1.7", "--days", "30")
+    assert done.returncode == 0, done.stderr
+    both, alone = tmp_path / "tls.pem", tmp_path / "cert.pem"
+    assert both.stat().st_mode & 0o777 == 0o600
+    assert both.read_bytes().endswith(alone.read_bytes())
+    shown = run("openssl", "x509", "-noout", "-text", "-in", alone).stdout.decode()
+    assert "DNS:board.local, IP Address:192.168.1.7" in shown
+    assert "ASN1 OID: prime256v1" in shown and "CN = board.local" in shown.replace("CN=", "CN = ")
+    assert run("openssl", "verify", "-CAfile", alone, alone).returncode == 0
+    before = both.read_bytes()
+    for wrong, sentence in (([], "name the board"), (["a b"], "'a b' is neither"), ([""], "''")):
+        done = make(*wrong)
+        assert done.returncode != 0 and sentence in done.stderr, done
+    assert both.read_bytes() == before
+    make("again")
+    assert both.read_bytes() != before and sorted(os.listdir(tmp_path)) == ["cert.pem", "tls.pem"]
+
+
+def test_the_tool_is_a_make_target():
+    done = subprocess.run(["make", "-n", "cert", "HOST=a.local"], cwd=ROOT, capture_output=True)
+    assert b"tools/cert.py a.local" in done.stdout
