@@ -1552,7 +1552,7 @@ def while_attacked(server, attack, seconds=2.5):
             else:
                 exchange_once(server.server_address)
             took = port.ticks_diff(port.ticks_ms(), start)
-            assert took < 2000, took
+            assert took < 5000, took  # a busy machine, and a board with few places
         count += 1
     stop.append(1)
     other.close()
