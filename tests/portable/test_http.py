@@ -198,12 +198,16 @@ class Browser(Client):
         return status, fields, body
 
     def exactly(self, n):
-        while len(self._buffer) < n:
-            data = self.recv()
-            assert data, "the end after %d of %d bytes" % (len(self._buffer), n)
-            self._buffer += data
-        data, self._buffer = self._buffer[:n], self._buffer[n:]
-        return data
+        data = bytearray(n)  # once: heaps do not grow
+        at = min(n, len(self._buffer))
+        data[:at] = self._buffer[:at]
+        self._buffer = self._buffer[at:]
+        while at < n:
+            more = self.recv(min(n - at, 4096))
+            assert more, "the end after %d of %d bytes" % (at, n)
+            data[at : at + len(more)] = more
+            at += len(more)
+        return bytes(data)
 
     def closed(self):
         """Return True if the server closes now."""
