@@ -31,7 +31,9 @@ def _mark_left(server, value):
         others.remove(server)
     if value:
         others.append(server)
-    _left = tuple(others[-8:])  # one that nobody cares for must not stay for ever
+    _left = tuple(others[-4:])  # rp2: there are 8 listeners in all
+    if len(others) > 4:
+        port.collect()  # boards close what nobody cares for
 
 
 class BaseServer:

@@ -79,15 +79,23 @@ class UDPServer(TCPServer):
             self._se_poller.unregister(self.socket)
         self.socket.close()
         while not self._se_stop:
-            self.socket = port.Socket(self.address_family, self.socket_type)
             try:
+                self.socket = port.Socket(self.address_family, self.socket_type)
                 self.server_bind()
                 break
-            except OSError:
+            except Exception:  # OSError or MemoryError; a tuple of both would need memory
                 self.socket.close()
-                port.sleep_ms(100)  # nothing can be served before that has worked
-        if self._se_poller and not self._se_stop:
-            self._se_poller.register(self.socket, 1)
+                self._se_wait_for_memory()
+        while self._se_poller and not self._se_stop:
+            try:
+                self._se_poller.register(self.socket, 1)
+                break
+            except MemoryError:
+                self._se_wait_for_memory()  # the poller must not be used before that has worked
+
+    def _se_wait_for_memory(self):
+        port.collect()
+        port.sleep_ms(100)  # nothing can be served meanwhile
 
     def shutdown_request(self, request):
         """Nothing is to be closed."""

@@ -7,7 +7,7 @@ import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
 from socketse.http import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
-from support import HOST, MICROPYTHON, Client, free, quiet, raises, thread, wait_until
+from support import BOARD, HOST, MICROPYTHON, Client, free, quiet, raises, thread, wait_until
 
 LINE = b"a line of thirty-one characters\n"
 
@@ -801,7 +801,7 @@ def test_interim_answers():
 def test_dates():
     from socketse.httpdate import date, since
 
-    zero = 946684800 if time.gmtime(0)[0] == 2000 else 0
+    zero = 946684800 if BOARD == "esp32" else 0  # where it counts from
     assert date(784111777 - zero) == "Sun, 06 Nov 1994 08:49:37 GMT" or zero
     assert date(1709164800 - zero) == "Thu, 29 Feb 2024 00:00:00 GMT"
     assert date(1709164800 - zero, 2025) == ""

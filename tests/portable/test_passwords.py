@@ -12,6 +12,7 @@ from socketse import (
     port,
 )
 from support import (
+    BACKLOG,
     BOARD,
     MICROPYTHON,
     Client,
@@ -202,12 +203,12 @@ def test_wrong_password_or_user_gets_the_same_answer_ever_later():
 
 
 def test_many_clients_at_once():
-    count = {"rp2": 4, "esp32": 8}.get(BOARD, 20)  # as many as wait for a thread there
+    count = {"rp2": 4, "esp32": 5}.get(BOARD, 20)  # as many as wait for a thread there
     for base in (ThreadingTCPServer, MultiplexingTCPServer):
         with users_file(count) as users:
 
             class Server(base):
-                request_queue_size = 50
+                request_queue_size = BACKLOG
                 when_full = "wait"
 
             with serving(Server(free(), handler(users))) as server:
@@ -333,11 +334,11 @@ def test_guessers_from_many_addresses_stop_no_honest_user():
     with users_file(1, 100) as users:
 
         class Server(MultiplexingTCPServer):
-            request_queue_size = 250
+            request_queue_size = 6 if BOARD else 250
 
         with serving(Server(free(), handler(users))) as server:
             guessers = []
-            for i in range(200):
+            for i in range(20 if BOARD else 200):
                 c = From("127.0.1.%d" % (i % 20 + 1), server.server_address)
                 try:
                     c.send(b"USER user0\nPASS wrong%d\nNEWPASS new password\n" % i)

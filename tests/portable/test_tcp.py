@@ -268,7 +268,7 @@ def test_servers_left_behind_do_not_pile_up():
 
     for _ in range(12):
         raises(Stop, Interrupted(free(), Echo).serve_forever, 0)
-    assert len(server._left) == 8
+    assert len(server._left) == 4
     for left in server._left:
         left.server_close()
     assert server._left == ()
