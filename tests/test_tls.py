@@ -265,11 +265,14 @@ class Phases:
         with connect(self.ports[-1]) as client:
             return [int(word) for word in client.makefile().readline().split()]
 
-    def rest(self):
-        """Wait until nobody is there but who asks; return how many descriptors are open."""
+    def rest(self, before=None):
+        """Wait until nobody is there but who asks; return how many descriptors are open.
+
+        before  so many are to be open then
+        """
         for _ in range(SECONDS * 20):
             files, tls, active, _ = self.numbers()
-            if tls == 0 and active == 1:
+            if tls == 0 and active == 1 and before in (None, files):
                 return files
             time.sleep(0.05)
         raise AssertionError("connections are left: %r" % (self.numbers(),))
@@ -348,9 +351,7 @@ def test_clients_that_leave_in_the_middle(start, target, version):
         assert whole.do(whole.tls.read, 10) == b"x\n"
         total = (1 << 20) - whole.limit
         whole.connection.close()
-        for limit in sorted(
-            {1, 4, 5, 6, 60, total // 2, total - 60, total - 30, total - 1, total}
-        ):
+        for limit in (3, 60, total // 2, total - 60, total - 30, total):
             for reset in (True, False):
                 client = Slow(port, version, limit=limit)
                 with contextlib.suppress(OSError):
@@ -360,7 +361,7 @@ def test_clients_that_leave_in_the_middle(start, target, version):
                     linger = struct.pack("ii", 1, 0)
                     client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 client.connection.close()
-    assert site.rest() == before
+    site.rest(before)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)

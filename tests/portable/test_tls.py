@@ -1159,6 +1159,9 @@ def test_interrupts_and_want_of_memory_in_a_handshake():
                         assert isinstance(error, KeyboardInterrupt)
                     server.server_close()
                 assert TLSSocket.count == 0 and server.stats["active"] == 0
+                if kind is TCPServer and isinstance(error, MemoryError):
+                    assert server.stats["out_of_memory"] == 0  # it has tried again
+                    assert server.stats["errors"] == 1
                 try:
                     assert client.rest() == b""
                 except OSError:
