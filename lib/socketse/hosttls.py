@@ -8,6 +8,7 @@ import tempfile
 import threading
 
 _HANDSHAKE_SECONDS = 5
+_IGNORE_UNEXPECTED_EOF = 0x80  # OpenSSL's SSL_OP_ of that name, since 3.0
 _lock = threading.Lock()  # one context may serve many servers
 
 
@@ -60,12 +61,13 @@ class TLSSocket(ssl.SSLSocket):
             raise BlockingIOError(errno.EAGAIN, "nothing to read now") from e
         except ssl.SSLZeroReturnError:
             pass
-        except ssl.SSLEOFError:
+        except ssl.SSLError as e:
+            # Before Python 3.10 it has no class of its own.
+            if not isinstance(e, ssl.SSLEOFError) and e.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise self._error(e) from e
             if not self.ready:
                 raise  # in the middle of the handshake
             self.truncated = True
-        except ssl.SSLError as e:
-            raise self._error(e) from e
         return b"" if buffer is None else 0
 
     def send(self, data, flags=0):
@@ -145,6 +147,8 @@ def load_cert_chain(context, certs, key):
     # The word stands for PKCS 8; of older forms OpenSSL finds out itself what they are.
     key = ssl.DER_cert_to_PEM_cert(key).replace("CERTIFICATE", _kind(key))
     data = "".join([key] + [ssl.DER_cert_to_PEM_cert(cert) for cert in certs]).encode()
+    # Before Python 3.10 a stream that ends like that looks complete.
+    context.options &= ~_IGNORE_UNEXPECTED_EOF
     # The standard library takes files only. mkstemp's can be read by nobody else.
     number, path = tempfile.mkstemp()
     try:
