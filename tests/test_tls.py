@@ -418,3 +418,22 @@ def test_a_second_hello_is_not_the_end(start, target):
     client.connection.close()
     site.rest()
     assert "begun" not in site.program.output
+
+
+def test_cpython_says_good_bye(start):
+    site = Phases(start, find_target("cpython"), 20)
+    for port in site.ports[:3]:
+        client = Slow(port, ssl.TLSVersion.TLSv1_3)
+        client.do(client.tls.do_handshake)
+        client.do(client.tls.write, b"x\n")
+        assert client.do(client.tls.read, 10) == b"x\n"
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.tls.unwrap()
+        client.send()
+        data = client.connection.makefile("rb").read()
+        client.incoming.write(data)
+        assert client.tls.read(10) == b"bye"
+        with pytest.raises(ssl.SSLZeroReturnError):
+            client.tls.read(10)
+        client.connection.close()
+    site.rest()

@@ -1166,3 +1166,47 @@ def test_interrupts_and_want_of_memory_in_a_handshake():
                     assert client.rest() == b""
                 except OSError:
                     pass  # a reset: it had sent something
+
+
+def test_what_a_handshake_on_cpython_waits_for():
+    if MICROPYTHON:
+        raise Skip("CPython's TLS socket")
+    import ssl
+
+    from socketse.hosttls import TLSSocket, accept
+
+    context = server_context(certificate("server.pem"))
+    with TCPServer(free(), Echo) as server, Client(server.server_address):
+        tls, _ = accept(server.socket, context)
+        usual = ssl.SSLSocket
+        try:
+            ssl.SSLSocket = type("SSLSocket", (), {})
+            for error, want in ((ssl.SSLWantWriteError, 4), (ssl.SSLWantReadError, 1)):
+
+                def fail(*args, error=error):
+                    raise error(8, "EOF")
+
+                ssl.SSLSocket.do_handshake = fail
+                assert tls.handshake() is False and tls.want == want
+            ssl.SSLSocket.read = lambda *args: fail(error=ssl.SSLEOFError)
+            raises(ssl.SSLEOFError, TLSSocket.read, tls, 1)
+            tls.ready = True
+            assert tls.read(1) == b"" and tls.truncated
+            tls.ready = False
+        finally:
+            ssl.SSLSocket = usual
+            tls.close()
+
+
+def test_nobody_waits_for_a_clients_good_bye():
+    class Brief(StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(HELLO)
+
+    with serving(server_with(TCPServer, Brief)) as server:
+        clients = []
+        for _ in range(3):
+            clients.append(TLSClient(server.server_address, timeout=10))
+            assert clients[-1].line() == HELLO
+        for client in clients:
+            client.close()
