@@ -1210,3 +1210,25 @@ def test_nobody_waits_for_a_clients_good_bye():
             assert clients[-1].line() == HELLO
         for client in clients:
             client.close()
+
+
+def test_contexts_on_cpython_leave_nothing_behind():
+    if MICROPYTHON:
+        raise Skip("CPython's way with keys: by a file")
+    import os
+    import ssl
+    import tempfile
+
+    from socketse.hosttls import accept
+
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            context = server_context(certificate("server.pem"))
+            raises(ValueError, server_context, certificate("cert.pem"), certificate("rsa.pem"))
+            assert os.listdir(folder) == []
+        finally:
+            tempfile.tempdir = None
+    with TCPServer(free(), Echo) as server, Client(server.server_address):
+        accept(server.socket, context)[0].close()
+    assert context.sslsocket_class is ssl.SSLSocket
