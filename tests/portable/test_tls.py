@@ -403,6 +403,7 @@ def test_certificates_that_are_none():
         (certificate("cert.der"),),
         (certificate("cert.pem"),),
         (certificate("cert.pem"), b"nonsense"),
+        (certificate("server.pem"), certificate("cert.pem")),
         (b"nonsense", certificate("key.der")),
         (certificate("cert.pem"), b"0\x80nonsense\0\0"),
         (b"0\x80nonsense\0\0", certificate("key.der")),
