@@ -24,7 +24,7 @@ class TLSSocket(ssl.SSLSocket):
 
     truncated = False  # True: the stream ended without close_notify, perhaps not by the client
     ready = False  # True: the handshake is over
-    wrapped = False  # only boards have to look at their memory
+    open = False  # only boards have to look at their memory
     want = 1  # what to poll for until the handshake can go on
 
     def handshake(self):
@@ -131,7 +131,7 @@ def accept(sock, context):
     return tls, address
 
 
-def check(context):
+def setup(context):
     """Raise TypeError or ValueError if context cannot be a server's."""
     if not isinstance(context, ssl.SSLContext):
         raise TypeError("ssl_context is no SSLContext: %r" % (context,))

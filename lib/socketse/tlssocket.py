@@ -125,7 +125,7 @@ class TLSSocket(io.IOBase):
         self.socket: Any = getattr(socket, "native", socket)
         self.native: Any = self.socket
         self.timeout = None
-        self.wrapped = False  # True: native is Mbed TLS's
+        self.open = False  # True: native is Mbed TLS's
         self.ready = False  # True: the handshake is over, as far as can be seen
         self.known = False  # True: it is over, because data has come or gone
         self.wire: Any = Wire(self.socket, server_hostname is not None)
@@ -158,16 +158,16 @@ class TLSSocket(io.IOBase):
                 if e.errno == ENOMEM:
                     raise MemoryError(e)
                 raise self._error(e)
-            self.wrapped = True
+            self.open = True
             TLSSocket.count += 1
 
     def _begun(self):
         # Return True if Mbed TLS has the connection: it gets it with the first byte.
         if self.native is None:
             raise OSError(EBADF, "the connection is closed")
-        if not self.wrapped and self.spoken():
+        if not self.open and self.spoken():
             self.wrap()
-        return self.wrapped
+        return self.open
 
     def spoken(self):
         """Return True if there is something to read."""
@@ -361,7 +361,7 @@ class TLSSocket(io.IOBase):
 
         Raises NotImplementedError for the other form, or if this port has neither.
         """
-        if not self.wrapped or self.native is None:
+        if not self.open or self.native is None:
             return None
         if not hasattr(self.native, "getpeercert"):
             raise NotImplementedError("this port's TLS does not tell certificates")
@@ -373,7 +373,7 @@ class TLSSocket(io.IOBase):
         if native is not None:
             socket = self.socket
             self.native = self.poller = self.socket = self.wire = None
-            if self.wrapped:
+            if self.open:
                 with _lock:
                     TLSSocket.count -= 1
                     native.close()
@@ -409,7 +409,7 @@ def accept(socket, context):
         raise
 
 
-def check(context):
+def setup(context):
     """Raise TypeError if context cannot be one."""
     if not hasattr(context, "wrap_socket"):
         raise TypeError("ssl_context is no SSLContext: %r" % (context,))

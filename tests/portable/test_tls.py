@@ -251,9 +251,9 @@ def test_what_is_no_tls_closes_its_connection_and_counts():
 
 
 def test_silence_and_half_a_handshake_stop_nobody():
-    from socketse import handshake
+    from socketse import tls
 
-    usual = handshake.Handshake.timeout
+    usual = tls.Handshake.timeout
     hub = Multiplexer()
     server = hub.add(server_with(TCPServer, AsyncEcho))
     other = hub.add(TCPServer(free(), AsyncEcho))
@@ -267,18 +267,18 @@ def test_silence_and_half_a_handshake_stop_nobody():
                 assert client.line() == HELLO
             talk(server, 2)
             assert server.stats["timed_out"] == 0
-            handshake.Handshake.timeout = 0.2
+            tls.Handshake.timeout = 0.2
             for client in silent + halves:
                 try:
                     assert client.rest() == b""
                 except OSError:
                     pass  # a reset: it had sent something
                 client.close()
-            handshake.Handshake.timeout = usual
+            tls.Handshake.timeout = usual
             talk(server, 2)
             assert server.stats["timed_out"] + server.stats["evicted"] == 6, server.stats
     finally:
-        handshake.Handshake.timeout = usual
+        tls.Handshake.timeout = usual
         hub.close()
 
 
@@ -858,7 +858,7 @@ def test_only_what_was_asked_for_is_told():
         assert event(tls, _READ | _WRITE) == 0  # it has not begun
         for function, given in ((tls.recv, 9), (tls.send, b"x")):
             assert raises(OSError, function, given).errno == 11
-        assert tls.handshake() is False and not tls.wrapped and tls.getpeercert() is None
+        assert tls.handshake() is False and not tls.open and tls.getpeercert() is None
         client.send(b"hello")
         assert event(tls, 0) == 0 and event(tls, _READ) == _READ
         # In the handshake a write waits for the client, not for room that is there.
@@ -906,7 +906,7 @@ def test_when_a_handler_may_begin():
     with client:
         client.send(b"x")
         wait_until(tls.spoken)
-        assert tls.handshake() is False and tls.wrapped
+        assert tls.handshake() is False and tls.open
         wire = tls.wire
         wire.stage = 2
         for wire.full, wire.head, over in ((True, 0, False), (False, 3, False), (False, 0, True)):
@@ -971,7 +971,7 @@ def test_errors_of_a_handshake():
             client.send(b"x")
             wait_until(lambda tls=tls: tls.spoken())
             raises(kind, tls.handshake)
-            assert not tls.wrapped
+            assert not tls.open
             tls.close()
     from socketse.tlssocket import TLSSocket
 

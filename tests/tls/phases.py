@@ -14,8 +14,8 @@ from socketse import (
     StreamRequestHandler,
     TCPServer,
     ThreadingTCPServer,
-    handshake,
     server_context,
+    tls,
 )
 
 try:
@@ -23,7 +23,7 @@ try:
 except ImportError:  # CPython has no io.IOBase to make one of
     TLSSocket = None
 
-handshake.Handshake.timeout = float(sys.argv[1])
+tls.Handshake.timeout = float(sys.argv[1])
 
 
 class Echo(AsyncStreamRequestHandler):

@@ -6,15 +6,15 @@ from .server import BaseServer  # first: the largest compiles best
 from . import port
 
 if port.platform:
-    from .tlssocket import accept, check
+    from .tlssocket import accept, setup
 else:
-    from .hosttls import accept, check
+    from .hosttls import accept, setup
 
 from .plain import Knock
 
 _AGAIN = 0.1  # seconds after which one looks again whether there is room
 
-__all__ = ("accept", "check", "finish", "Handshake")
+__all__ = ("accept", "setup", "finish", "Handshake")
 
 
 def finish(server, request, client_address, process=None):
