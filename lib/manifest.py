@@ -31,6 +31,7 @@ package(
         "options.py",
         "plain.py",
         "port.py",
+        "revive.py",
         "rooms.py",
         "server.py",
         "stream.py",

@@ -24,7 +24,7 @@ def test_types():
 def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
     order = "trouble rooms port host unixport limits allow options workers alone tell".split()
-    order += "server handler udp unix stream table hub plain multiplexer mixed".split()
+    order += "server revive handler udp unix stream table hub plain multiplexer mixed".split()
     order += "names hosttls tlssocket certificates tls".split()
     order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "message faults session operate remote proxy".split()

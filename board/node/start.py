@@ -80,7 +80,7 @@ def open_services(board):
         server = open_server(
             board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler
         )
-        if server:
+        if server and context:
             server.ssl_context = context
 
 
@@ -115,7 +115,8 @@ def open_server(board, name, kind, port, handler):
     server.name = name
     if kind is not TCPServer and handler is not services.EchoHandler:
         server.max_packet_size = _DATAGRAM
-    server.allow = board.settings["allow"]
+    if board.settings["allow"] is not None:
+        server.allow = board.settings["allow"]
     services.QUIET_PORTS.add(port)
     return board.add(server)
 

@@ -38,7 +38,8 @@ def tell(board, address):
 
 def join_group(board):
     """Let multicast questions reach us too."""
-    rooms = [room for room in ("socketse.options", "socketse.allow") if room not in sys.modules]
+    rooms = ["socketse." + room for room in ("options", "allow", "limits")]
+    rooms = [room for room in rooms if room not in sys.modules]
     from socketse.options import join_group
 
     try:

@@ -23,7 +23,6 @@ class MultiplexingMixIn:
     _se_co = _se_since = None  # as an entry in the table: no connection
     _se_limited = True  # who comes in gets a place in the table
     _se_hub: "Any" = None
-    _se_inline: "Any" = None
     _se_plain = False  # True: the handler is no coroutine
     # From the server that it is mixed into.
     timeout: "Any"

@@ -166,16 +166,16 @@ class _Door:
 
     _se_co = _se_since = None  # no connection
     _se_limited = False  # True: who comes in gets a place in the table
+    actions = turn = None  # type: Any  # what each round calls
 
     def __init__(self, loop, server):
         self.loop = loop
         hub = self.hub = loop._se_hub
         self.server = server
-        self.actions: Any = None
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
-        self.turn: Any = getattr(server, "_se_turn", None) and self._turn  # ThreadingMixIn's
-        if self.turn:
+        if getattr(server, "_se_turn", None):  # ThreadingMixIn's
+            self.turn = self._turn
             hub.filter = loop._se_turns
         self.register(server.socket, 1)
         server.shutdown = loop.shutdown
@@ -183,7 +183,6 @@ class _Door:
         server._se_poller = self
         if server.socket_type == SOCK_STREAM and not self.turn:
             server._se_hub = hub
-            server._se_inline = None
             server._se_evict = self.evict
             self._se_limited = is_async(server)
             if self._se_limited:

@@ -56,6 +56,7 @@ class BaseServer:
     ssl_context: "Any" = None  # a TCP server's, with its certificate; None: no TLS
     # ThreadingMixIn's: MicroPython has no cooperative super().
     _se_prepare = _se_evict = _se_join = _se_is_own_thread = None  # type: Any
+    _se_inline: "Any" = None  # a request that the serving thread handles for a multiplexer
     socket: "Any"
     get_request: "Any"  # a subclass's: returns (request, client_address)
 

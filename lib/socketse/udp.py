@@ -12,6 +12,26 @@ from . import port
 EMPTY_KILLS = port.platform == "esp32"
 
 
+def retry(socket, size):
+    # Take a datagram into less than size bytes of heap, or throw it away: it would be the next
+    # one for ever. It may be gone already: there was only too little for its address.
+    socket.settimeout(0)
+    try:
+        while True:
+            size = size >> 2 or 1
+            try:
+                found = socket.recvfrom(size)
+                break
+            except MemoryError:
+                if size == 1:
+                    raise
+    finally:
+        socket.settimeout(None)
+    if len(found[0]) == size:
+        raise OSError("no memory for a datagram")
+    return found
+
+
 class UDPServer(TCPServer):
     """A server of datagrams: a handler's request is (data, socket).
 
@@ -38,7 +58,7 @@ class UDPServer(TCPServer):
     def server_activate(self):
         """Do nothing: datagrams need no listening. Raises TypeError if they were to have TLS."""
         if self.ssl_context is not None:
-            raise TypeError("ssl_context is for TCP servers: datagrams have no TLS here")
+            raise TypeError("ssl_context is for TCP servers")
 
     def get_request(self):
         """Return ((data, socket), client_address) of the next datagram."""
@@ -48,56 +68,16 @@ class UDPServer(TCPServer):
             data, client_address = self.socket.recvfrom(size)
         except MemoryError:
             self._se_count("out_of_memory")
-            data, client_address = self._se_retry(size)
+            data, client_address = retry(self.socket, size)
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
             data = data[: self.max_packet_size]
         elif not data and EMPTY_KILLS:
-            self._se_reopen()
+            from .revive import revive
+
+            revive(self)
             raise OSError("an empty datagram")
         return (data, self.socket), client_address
-
-    def _se_retry(self, size):
-        # Take a datagram into less than size bytes of heap, or throw it away: it would be the next
-        # one for ever. It may be gone already: there was only too little for its address.
-        self.socket.settimeout(0)
-        try:
-            while True:
-                size = size >> 2 or 1
-                try:
-                    found = self.socket.recvfrom(size)
-                    break
-                except MemoryError:
-                    if size == 1:
-                        raise
-        finally:
-            self.socket.settimeout(None)
-        if len(found[0]) == size:
-            raise OSError("no memory for a datagram")
-        return found
-
-    def _se_reopen(self):
-        if self._se_poller:
-            self._se_poller.unregister(self.socket)
-        self.socket.close()
-        while not self._se_stop:
-            try:
-                self.socket = port.Socket(self.address_family, self.socket_type)
-                self.server_bind()
-                break
-            except Exception:  # OSError or MemoryError; a tuple of both would need memory
-                self.socket.close()
-                self._se_wait_for_memory()
-        while self._se_poller and not self._se_stop:
-            try:
-                self._se_poller.register(self.socket, 1)
-                break
-            except MemoryError:
-                self._se_wait_for_memory()  # the poller must not be used before that has worked
-
-    def _se_wait_for_memory(self):
-        port.collect()
-        port.sleep_ms(100)  # nothing can be served meanwhile
 
     def shutdown_request(self, request):
         """Nothing is to be closed."""
