@@ -25,6 +25,10 @@ def finish(server, request, client_address):
     if request.ready:
         return True
     if hub and server._se_inline is not request:
+        if port.platform in ("linux", "darwin"):
+            from .trouble import grow
+
+            grow(hub)
         Handshake(request, client_address, server, server.finish_request)
         return False
     try:
