@@ -1159,6 +1159,26 @@ def test_longest_silent_is_evicted():
     assert server.stats["accepted"] == 5
 
 
+def test_who_comes_in_a_round_is_read_before_another_takes_its_place():
+    class OneLine(AsyncStreamRequestHandler):
+        async def handle(self):
+            self.wfile.write(await self.rfile.readline())
+
+    hub = Multiplexer(max_connections=1)
+    servers = [hub.add(TCPServer(free(), OneLine)) for _ in range(3)]
+    clients = [Client(server.server_address) for server in servers]
+    for c in clients:
+        c.send(ONE_LINE)
+    record = thread(hub.serve_forever, 0.02)  # all are there when its first round begins
+    for c in clients:
+        assert c.rest() == ONE_LINE
+        c.close()
+    hub.shutdown()
+    wait_until(lambda: record["done"])
+    assert hub.stats["evicted"] == 0 and hub.stats["accepted"] == 3
+    hub.close()
+
+
 def test_clients_at_work_are_never_evicted():
     with serving(server_with(max_connections=2)) as server:
         workers = [Client(server.server_address) for _ in range(2)]
