@@ -247,8 +247,10 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
-        from .trouble import handle_error
-
+        try:
+            from .trouble import handle_error
+        except OSError:
+            return  # descriptors have run out: there is none to load it with
         handle_error(self.last_error, client_address)
 
     def _se_report(self, request, client_address, exc):
