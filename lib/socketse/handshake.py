@@ -68,6 +68,9 @@ class Handshake(Knock):
                 hub.close(self)
                 return
         Knock._se_knock(self, socket)
+        h = hub.map.get(request)
+        if h is not None:
+            h._se_since |= 1  # odd: something has come, the handshake
 
     def _wait(self):
         # Until the others, who are at work, leave some room.
