@@ -1179,6 +1179,35 @@ def test_who_comes_in_a_round_is_read_before_another_takes_its_place():
     hub.close()
 
 
+def test_servers_take_turns_when_there_is_room_for_one():
+    order = []
+
+    class OneLine(AsyncStreamRequestHandler):
+        async def handle(self):
+            order.append(self.server)
+            self.wfile.write(await self.rfile.readline())
+
+    class Server(TCPServer):
+        request_queue_size = 8
+
+    hub = Multiplexer(max_connections=1)
+    servers = [hub.add(Server(free(), OneLine)) for _ in range(2)]
+    clients = []
+    for _ in range(5):
+        for server in servers:
+            clients.append(Client(server.server_address))
+            clients[-1].send(ONE_LINE)
+    record = thread(hub.serve_forever, 0.02)
+    for c in clients:
+        assert c.rest() == ONE_LINE
+        c.close()
+    hub.shutdown()
+    wait_until(lambda: record["done"])
+    hub.close()
+    for server in servers:
+        assert server in order[:5], "five of one server before the first of the other"
+
+
 def test_clients_at_work_are_never_evicted():
     with serving(server_with(max_connections=2)) as server:
         workers = [Client(server.server_address) for _ in range(2)]
