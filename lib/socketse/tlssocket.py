@@ -29,6 +29,7 @@ _PIECE = const(4096)
 _EACH = const(36000)
 
 # unix and rp2 have no GIL, and connections share their context's random numbers.
+_lock: "Any"
 if port._thread:
     _lock = port._thread.allocate_lock()
 else:

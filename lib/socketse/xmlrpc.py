@@ -4,6 +4,7 @@ https://docs.python.org/3/library/xmlrpc.server.html, http://xmlrpc.com/spec.md
 """
 
 from .http import BaseHTTPRequestHandler  # first: the largest compiles best into a whole heap
+from .names import has
 from .server import TCPServer
 
 # isort: split
@@ -149,19 +150,7 @@ class SimpleXMLRPCServer(TCPServer):
         # Return the method of the instance; None: it has none of that name.
         found = self.instance
         for name in method.split(".") if self.allow_dotted_names else (method,):
-            if name[:1] == "_" or port.platform and not _has(found, name):
+            if name[:1] == "_" or port.platform and not has(found, name):
                 return None
             found = getattr(found, name, None)
         return found
-
-
-def _has(thing, name):
-    # What getattr is asked for, MicroPython keeps for ever; dir() would call properties.
-    todo = [thing, type(thing)]
-    while todo:
-        one = todo.pop()
-        names = getattr(one, "__dict__", ())
-        if name in names or "__getattr__" in names:
-            return True
-        todo += getattr(one, "__bases__", ())
-    return False
