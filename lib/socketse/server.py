@@ -256,9 +256,10 @@ class BaseServer:
         """
         try:
             from .tell import handle_error
+
+            handle_error(self.last_error, client_address)
         except OSError:
-            return  # descriptors have run out: there is none to load it with
-        handle_error(self.last_error, client_address)
+            return  # descriptors have run out, there is none to load it with; or nobody reads
 
     def _se_report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):
