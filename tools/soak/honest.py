@@ -96,7 +96,7 @@ class Honest(threading.Thread):
                 self._try()
             except Exception as e:
                 self.row.errors.append(repr(e))
-            self.think()
+            self.think(*self.place.between)
         self.resting.set()
 
     def think(self, least=0.05, most=0.3):

@@ -41,6 +41,7 @@ class Place:
     """
 
     page = "page"  # the service that tells of the heap
+    between = 0.05, 0.3  # seconds between two visits of an honest client, at least and at most
     counters: "dict[str, int]" = {}  # some of the servers' stats, in sum, as calm() has seen them
 
     def numbers(self, connection=None):
@@ -90,6 +91,7 @@ class Board(Place):
 
     name = "ESP32"
     page = "http/tcp"
+    between = 0.5, 3  # it has room for three connections at once
 
     def __init__(self, stack):
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
