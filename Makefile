@@ -1,6 +1,8 @@
 # make run    the standard services, on MicroPython (PORT_BASE=7000, HOST=127.0.0.1)
 # make test   all tests; make test-all: the same with bigger numbers
 # make bench  speed and memory beside a bare poll loop, asyncio and others; bench-check: the targets
+# make bench-faults   what they survive: the same harm to socketse, asyncio and microdot
+# make soak MINUTES=10   all services among honest and hostile clients, with a verdict
 # make memory what importing and serving costs in heap, on the 32-bit MicroPython
 # make flash  the library and main.py onto a board (PORT=/dev/ttyACM0, PORT=all); flash-py: as sources
 # make find   the boards in this network; make uninstall: what make flash has put on a board
@@ -16,13 +18,14 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT_BASE ?= 7000
 PORT ?=
+MINUTES ?= 10
 KIND ?= esp32
 # For test-board and cert HOST has no default.
 BOARD_HOST := $(if $(filter file,$(origin HOST)),,$(HOST))
 VENV := build/venv
 IN_VENV := $(VENV)/bin/python
 
-.PHONY: run test test-all test-board bench bench-check memory mpy passwd cert single board flash flash-py uninstall find clean
+.PHONY: run test test-all test-board bench bench-check bench-faults soak memory mpy passwd cert single board flash flash-py uninstall find clean
 
 run:
 	@$(PYTHON) tools/run.py --host "$(HOST)" --port-base "$(PORT_BASE)"
@@ -42,6 +45,12 @@ bench: $(VENV)/ready
 
 bench-check: $(VENV)/ready
 	@$(IN_VENV) tools/bench --check $(ARGS)
+
+bench-faults: $(VENV)/ready
+	@$(IN_VENV) tools/bench/faults.py $(ARGS)
+
+soak: $(VENV)/ready
+	@$(IN_VENV) tools/soak --minutes "$(MINUTES)" $(ARGS)
 
 memory: $(VENV)/ready
 	@$(IN_VENV) tools/memory.py

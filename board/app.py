@@ -26,15 +26,15 @@ class Handler(AsyncStreamRequestHandler):
             line = await self.rfile.readline()
             if not line:
                 return
-            command = line.strip().decode()
-            if command == "read":
-                answer = str(self.server.sensor.read_u16())  # 0 to 65535
-            elif command in ("led on", "led off") and self.server.led:
-                self.server.led.value(command == "led on")
-                answer = "ok"
+            command = line.strip()  # bytes: who knows what comes
+            if command == b"read":
+                answer = b"%d" % self.server.sensor.read_u16()  # 0 to 65535
+            elif command in (b"led on", b"led off") and self.server.led:
+                self.server.led.value(command == b"led on")
+                answer = b"ok"
             else:
-                answer = "say read, led on or led off"
-            self.wfile.write(answer.encode() + b"\n")
+                answer = b"say read, led on or led off"
+            self.wfile.write(answer + b"\n")
             await self.wfile.drain()
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import resource
 import select
 import socket
 import threading
@@ -280,3 +281,32 @@ def test_http_attack(start, compiled, tmp_path, attack, place):
     except BaseException:
         print(program.output[-3000:])
         raise
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_descriptors_run_out(start, compiled, tmp_path, place):
+    port = free_port()
+    name = place.split("-")[-1]
+    lib = {} if name == "cpython" else {"heap": "64k", "lib": compiled}
+    program = start(find_target(name), os.path.relpath(PROGRAM), port, tmp_path, **lib)
+    program.wait_for("ready")
+    siege = Siege(port)
+    assert siege.ask() == b"an honest page\n"
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (24, hard))
+    try:
+        for _ in range(40):
+            siege.client(b"")
+        for _ in range(10):  # an error, for whose page no file of the library can be opened
+            with contextlib.suppress(OSError), siege.connect() as client:
+                client.sendall(b"nonsense\r\n\r\n")
+                client.recv(100)
+        for _ in range(ASKED):
+            try:
+                assert siege.ask() == b"an honest page\n"
+            except (OSError, AssertionError):  # who finds no descriptor is turned away, once
+                assert siege.ask() == b"an honest page\n"
+    finally:
+        siege.end()
+        print(program.output[-3000:])
+    assert program.process.poll() is None

@@ -190,6 +190,20 @@ def attacked(site, port, ask):
     return times, others
 
 
+def test_many_connections_beside_tls(site):
+    # unix: the poller's table grows while something without a descriptor is in it.
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for i in range(40):
+            client = tls(site.echo) if i % 10 == 0 else connect(site.plain)
+            clients.append(stack.enter_context(client))
+            client.sendall(b"hello\n")
+            assert client.recv(10) == b"hello\n"
+        for client in clients:
+            client.sendall(b"again\n")
+            assert client.recv(10) == b"again\n"
+
+
 def test_half_handshakes_hold_up_nobody(start, target):
     site = Site(start, target)
 

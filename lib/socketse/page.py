@@ -30,14 +30,19 @@ async def serve(h):
     h  an AsyncStreamRequestHandler that has its attributes page and title
     """
     patience = h.timeout
-    data = b""
     while True:
         since = None
-        while data.find(b"\r\n\r\n") < 0:
-            more = await h.read(256)
-            if not more:
+        while True:
+            data = h._se_buffer or b""
+            end = data.find(b"\r\n\r\n") + 4
+            if end > 3:
+                break
+            try:
+                # In the buffer meanwhile: who has sent but a part of a request may have to leave.
+                data = await h.readexactly(len(data) + 1)
+            except EOFError:
                 return
-            data += more
+            h._se_buffer = data + h._se_buffer
             now = port.ticks_ms()
             if since is None:
                 since = now
@@ -45,15 +50,14 @@ async def serve(h):
             if left <= 0:
                 _refuse(h, "408 Request Timeout")
                 return
-            if len(data) > _HEAD:
+            if len(h._se_buffer) > _HEAD:
                 _refuse(h, "431 Request Header Fields Too Large")
                 return
             h.timeout = 1 + left // 1000
         h.timeout = patience
-        end = data.find(b"\r\n\r\n") + 4
+        h._se_buffer = data[end:]
         if not await _answer(h, data[:end]):
             return
-        data = data[end:]
 
 
 async def _answer(h, head):

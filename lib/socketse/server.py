@@ -262,9 +262,12 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
-        from .tell import handle_error
+        try:
+            from .tell import handle_error
 
-        handle_error(self.last_error, client_address)
+            handle_error(self.last_error, client_address)
+        except OSError:
+            return  # descriptors have run out, there is none to load it with; or nobody reads
 
     def _se_report(self, request, client_address, exc):
         if isinstance(exc, MemoryError):

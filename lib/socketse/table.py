@@ -15,9 +15,10 @@ _READ_SIZE = const(256)  # as in stream.py
 _READ = const(1)
 _SLEEP = const(2)
 _TURN = const(0)
-# A client that has sent or taken a byte so recently is at work, and not evicted, unless all that
-# came is part of a request: that costs it nothing.
+# A client that has sent or taken a byte so recently is at work, and not evicted; if what came is
+# part of a request, only while the rest is on its way: a byte now and then costs it nothing.
 _AT_WORK_MS = const(1000)
+_PART_MS = const(50)
 _RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 
@@ -62,6 +63,7 @@ class Table:
         self.count = 0  # connections in the table
         self.locked = False  # no server accepts, because there is no room
         self.open: Any = []  # sockets of servers at which somebody is
+        self.index = 0  # which of them is first
         self.start: Any = []  # handlers that have not begun
         self.next: Any = []  # handlers that let the others have their turn
         self.target: Any = None  # the tick before which no deadline passes; None: there is none
@@ -217,6 +219,8 @@ class Table:
         if self.server.when_full == "evict":
             if self.evict(False):
                 return True
+            if self.start:
+                return False  # they have their turn first
             self.schedule(_RETRY_MS)
         self.listen(False)
         return False
@@ -249,8 +253,10 @@ class Table:
                 if since & 1 == 0:
                     age |= 0x8000
             elif since & 1 == 0:
+                if h in self.start:
+                    continue  # it came in this round: what it has sent is not read yet
                 age += 0x8000000
-            elif age <= _AT_WORK_MS and not h._se_buffer:
+            elif age <= (_PART_MS if h._se_buffer else _AT_WORK_MS):
                 continue
             if age > longest:
                 longest = age

@@ -29,6 +29,10 @@ def finish(server, request, client_address, process=None):
         return True
     hub = getattr(server, "_se_hub", None)
     if hub and server._se_inline is not request:
+        if port.platform in ("linux", "darwin"):
+            from .trouble import grow
+
+            grow(hub)
         # Not server.finish_request: a subclass's is called once for a connection.
         later = process or (lambda *args: BaseServer.finish_request(server, *args))
         Handshake(request, client_address, server, later)
@@ -70,6 +74,9 @@ class Handshake(Knock):
                 hub.close(self)
                 return
         Knock._se_knock(self, socket)
+        h = hub.map.get(request)
+        if h is not None:
+            h._se_since |= 1  # odd: something has come, the handshake
 
     def _wait(self):
         # Until the others, who are at work, leave some room.

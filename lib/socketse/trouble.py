@@ -5,6 +5,7 @@ import os
 
 from . import limits
 
+_SERVERS = 32  # that a Multiplexer may have, and what waits for threads
 _WILD = ("", "0.0.0.0", "::")
 
 
@@ -38,6 +39,26 @@ def exception(what):
     return RuntimeError(
         "only the handler's own methods can be awaited, e.g. self.sleep(seconds); not %r" % (what,)
     )
+
+
+def grow(hub):
+    """Let the poller of a hub have room for all connections at once: unix, before TLS is polled.
+
+    When its table of descriptors moves, what it knows of an object that has none, as those of TLS,
+    points anywhere, and the interpreter crashes.
+    """
+    poller = hub.select
+    if getattr(hub, "grown", None) is poller:
+        return
+    more = range(hub.server.max_connections + _SERVERS)
+    for fd in more:
+        try:
+            poller.register(fd, 0)
+        except MemoryError:
+            hub.insert(fd)  # or the poller could not be used any more
+    for fd in more:
+        poller.unregister(fd)
+    hub.grown = poller
 
 
 def bind(error, address, family):

@@ -1167,6 +1167,55 @@ def test_longest_silent_is_evicted():
     assert server.stats["accepted"] == 5
 
 
+def test_who_comes_in_a_round_is_read_before_another_takes_its_place():
+    class OneLine(AsyncStreamRequestHandler):
+        async def handle(self):
+            self.wfile.write(await self.rfile.readline())
+
+    hub = Multiplexer(max_connections=1)
+    servers = [hub.add(TCPServer(free(), OneLine)) for _ in range(3)]
+    clients = [Client(server.server_address) for server in servers]
+    for c in clients:
+        c.send(ONE_LINE)
+    record = thread(hub.serve_forever, 0.02)  # all are there when its first round begins
+    for c in clients:
+        assert c.rest() == ONE_LINE
+        c.close()
+    hub.shutdown()
+    wait_until(lambda: record["done"])
+    assert hub.stats["evicted"] == 0 and hub.stats["accepted"] == 3
+    hub.close()
+
+
+def test_servers_take_turns_when_there_is_room_for_one():
+    order = []
+
+    class OneLine(AsyncStreamRequestHandler):
+        async def handle(self):
+            order.append(self.server)
+            self.wfile.write(await self.rfile.readline())
+
+    class Server(TCPServer):
+        request_queue_size = 8
+
+    hub = Multiplexer(max_connections=1)
+    servers = [hub.add(Server(free(), OneLine)) for _ in range(2)]
+    clients = []
+    for _ in range(5):
+        for server in servers:
+            clients.append(Client(server.server_address))
+            clients[-1].send(ONE_LINE)
+    record = thread(hub.serve_forever, 0.02)
+    for c in clients:
+        assert c.rest() == ONE_LINE
+        c.close()
+    hub.shutdown()
+    wait_until(lambda: record["done"])
+    hub.close()
+    for server in servers:
+        assert server in order[:5], "five of one server before the first of the other"
+
+
 def test_clients_at_work_are_never_evicted():
     with serving(server_with(max_connections=2)) as server:
         workers = [Client(server.server_address) for _ in range(2)]
@@ -1288,8 +1337,7 @@ def test_one_limit_for_all_servers():
         wait_until(lambda: hub.stats["active"] == 0)
 
 
-def test_newcomers_of_one_round_that_evict_each_other():
-    # The second takes the place of the first, which has not begun.
+def test_silent_newcomers_take_the_place_of_each_other_one_in_a_round():
     class Handler(Echo):
         def setup(self):
             log.append("setup")
@@ -1305,9 +1353,9 @@ def test_newcomers_of_one_round_that_evict_each_other():
             for _ in range(3)
         ]
         clients = [Client(s.server_address) for s in servers]
-        hub.poll(0.1)
-        hub.poll(0)
-        assert hub.stats["accepted"] == 3 and hub.stats["evicted"] == 2
+        for n in range(3):
+            hub.poll(0.1)
+            assert hub.stats["accepted"] == n + 1 and hub.stats["evicted"] == n
         assert hub.stats["active"] == 1 and hub.stats["errors"] == 0 and not told, hub.stats
         assert log.count("setup") == 3 and log.count("finish") == 2, log
     for c in clients:

@@ -63,7 +63,7 @@ class serving:
         self.file = Page.page = FILE % address[1]
         with open(self.file, "wb") as f:
             f.write(TEXT)
-        self.hub = Multiplexer()
+        self.hub = Page.hub = Multiplexer()
         self.hub.uptime = 77
         self.echo = TCPServer(free(), services.EchoHandler)
         self.echo.name = "echo/tcp"
@@ -213,6 +213,37 @@ def test_who_sends_half_a_request_has_to_go():
         assert 4 < sent < 200
         other.send(GET % b"/")
         assert Answer(other).status == 200
+
+
+def test_who_has_sent_but_a_part_takes_no_place_from_others():
+    with serving() as address:
+        hub = Page.hub
+        hub.max_connections = 2
+        slow = [Client(address) for _ in range(2)]
+        answered = []
+
+        def drip():
+            for i in range(40):
+                if answered:
+                    return
+                for c in slow:
+                    try:
+                        c.send(b"GET / HTTP/1.1\r\nX: "[i : i + 1] or b"x")
+                    except OSError:
+                        continue  # it had to go
+                time.sleep(0.2)
+            answered.append(False)  # too late
+
+        record = thread(drip)
+        wait_until(lambda: hub.stats["bytes_in"] >= 4)
+        with Client(address) as other:
+            other.send(GET % b"/")
+            assert Answer(other).status == 200
+            assert not answered and hub.stats["evicted"] == 1
+            answered.append(True)
+        wait_until(lambda: record["done"])
+        for c in slow:
+            c.close()
 
 
 def test_a_server_of_its_own():

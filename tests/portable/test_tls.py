@@ -479,6 +479,32 @@ def test_a_context_that_is_none():
     assert "client" in str(raises(ValueError, Server, free(), Echo))
 
 
+def test_a_handshake_counts_as_having_spoken():
+    del seen[:]
+
+    class Quiet(AsyncStreamRequestHandler):
+        def setup(self):
+            seen.append(self)
+
+        async def handle(self):
+            self.wfile.write(await self.rfile.readline())
+
+    hub = Multiplexer(max_connections=2)
+    server = hub.add(server_with(TCPServer, Quiet))
+    with serving_hub(hub), TLSClient(server.server_address) as client:
+        wait_until(lambda: seen)  # the server's half of the handshake is done
+        silent = Client(server.server_address)
+        wait_until(lambda: server.stats["active"] == 2)
+        newcomer = Client(server.server_address)
+        assert silent.rest() == b""  # it came later, but has said nothing at all
+        assert server.stats["evicted"] == 1
+        client.send(b"1\n")
+        assert client.line() == b"1\n"
+        silent.close()
+        newcomer.close()
+    hub.close()
+
+
 def test_room_for_one_tls_connection():
     if not MICROPYTHON:
         raise Skip("memory that has to be looked at: CPython has enough")
