@@ -20,6 +20,7 @@ import virtual_board
 from conftest import ROOT, certificates, scale
 
 FREE_ON_ESP32 = 19 * 1024  # bytes of the first 56 kB
+FREE_WITHOUT_PAGE = 20 * 1024
 FREE_WHILE_WATCHED = 12 * 1024  # while a browser has the page open
 CONFIG = json.loads((ROOT / "board" / "config.template.json").read_text())
 CONFIG.update(ntp=None, watchdog=0)
@@ -250,8 +251,12 @@ def test_the_page_takes_heap_only_while_somebody_looks(esp32):
 
 def test_a_board_without_a_page(esp32):
     esp32.served()
-    esp32.configure(services={"echo/tcp": 7})
-    assert "http" not in esp32.served()
+    without = {name: CONFIG["services"][name] for name in CONFIG["services"] if name != "http/tcp"}
+    esp32.configure(services=without)
+    lines = esp32.served()
+    assert "http" not in lines and "echo/tcp 7" in lines
+    (line,) = [line for line in lines.splitlines() if SERVING in line]
+    assert int(line.split()[0]) >= FREE_WITHOUT_PAGE
     with pytest.raises(ConnectionRefusedError):
         esp32.connect(80)
 

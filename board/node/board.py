@@ -4,7 +4,7 @@ from gc import collect, mem_free
 from sys import print_exception
 from time import ticks_add, ticks_diff, ticks_ms
 
-from socketse import AsyncStreamRequestHandler, BaseRequestHandler, Multiplexer, UDPServer
+from socketse import BaseRequestHandler, Multiplexer, UDPServer
 
 # isort: split
 from micropython import const
@@ -134,19 +134,3 @@ class Ears(BaseRequestHandler):
             # A forged question makes us send no more than it was itself.
             if board.answer and len(board.answer) <= len(data):
                 socket.sendto(board.answer, self.client_address)
-
-
-class Page(AsyncStreamRequestHandler):
-    """Serves the page, as a socketse.page.PageHandler that is loaded while somebody looks."""
-
-    page = "/node/page.html"
-
-    async def handle(self):
-        """Answer the requests of one connection."""
-        try:
-            from socketse.page import serve
-
-            await serve(self)
-        finally:
-            if self._se_stats["active"] < 2:
-                forget("socketse.page")

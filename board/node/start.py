@@ -12,7 +12,7 @@ from micropython import const
 
 import node
 
-from .board import Board, Ears, EarsServer, Page
+from .board import Board, Ears, EarsServer
 
 _DISCOVERY = const(20007)
 # Bytes of a datagram: nobody has to say more, and each one takes a piece of heap of that length.
@@ -38,7 +38,6 @@ def open_hub():
     board = Board(settings, wlan)
     board.led = find_led(settings["led"])
     check_allow(board)
-    Page.title = settings["hostname"]
     services.clock.offset = int(settings["utc_offset"] * 3600)
     open_services(board)
     open_app(board)
@@ -71,7 +70,12 @@ def open_services(board):
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]
-        handler = Page if name[:4] == "Http" else getattr(services, name + "Handler")
+        if name[:4] == "Http":
+            from .page import Page as handler
+
+            handler.title = board.settings["hostname"]
+        else:
+            handler = getattr(services, name + "Handler")
         context = None
         if name == "Https":
             context = certificate(board)
