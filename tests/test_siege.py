@@ -27,7 +27,7 @@ PLACES = ["i386", "cpython"]
 # Heaps in kB: what leaves some 30 to the clients. The test's own half takes 15.
 HEAP = 64
 HEAPS = dict.fromkeys(("http", "xmlrpc", "remote", "auth", "passwords"), 96)
-HEAPS.update(page=80, echo_threading=96, auth_threading=112)
+HEAPS.update(page=80, Chargen=96, echo_threading=96, auth_threading=112)
 HEAPS["remote_threading"] = 128
 TLS = 48  # more
 DESCRIPTORS = 100  # of a server at most
@@ -172,6 +172,12 @@ class Told(Protocol):
         self.look(self.read(connection))
 
 
+class Chargen(Told):
+    """Lines without end: who takes them is at work, and keeps its place for a second."""
+
+    crowd = 10
+
+
 class Daytime(Told):
     """The time as text."""
 
@@ -202,7 +208,7 @@ PROTOCOLS = {
     "passwords": Passwords,
     "Echo": Protocol,
     "Discard": Discard,
-    "Chargen": Told,
+    "Chargen": Chargen,
     "Daytime": Daytime,
     "Time": Time,
 }
@@ -215,6 +221,7 @@ class Besieged(Siege):
 
     def __init__(self, protocol, program, port, control, tls):
         self.program = program
+        self.seen = None  # the last figures
         self.random = random.Random(4711)
         self._control = connect(control)
         self._control_lock = threading.Lock()
@@ -241,7 +248,8 @@ class Besieged(Siege):
 
     def stats(self):
         words = self.tell(b"figures\n").decode().split()
-        return dict(zip(words[::2], map(int, words[1::2])))
+        self.seen = dict(zip(words[::2], map(int, words[1::2])))
+        return self.seen
 
     def crowd(self, attack):
         """Let attack(a client) be done by a crowd at each stage, and see who is served."""
@@ -290,6 +298,8 @@ def silent(siege):
 
 def endless(siege):
     """A client begins and comes to no end: it is thrown out, or may go on as the last."""
+    if not siege.protocol.background and not siege.program.heap:
+        return  # CPython's files have no longest line: as long as it sends, it is the only one
     client = siege.entered("secured" if siege.tls else "connected")
     with contextlib.suppress(OSError):
         client.sendall(siege.protocol.start)
@@ -447,7 +457,6 @@ def besiege(lib, case, place):
             marks.check()
             assert program.process.poll() is None
         except BaseException as e:
-            stats = siege.stats() if siege and program.process.poll() is None else {}
             raise AssertionError(
                 "%s: %r, status %s, turned away %s of %s, %s\n%s"
                 % (
@@ -456,7 +465,7 @@ def besiege(lib, case, place):
                     program.process.poll(),
                     siege and siege.turned_away,
                     siege and siege.made,
-                    stats,
+                    siege and siege.seen,
                     program.output[-3000:],
                 )
             ) from e

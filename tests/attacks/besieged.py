@@ -1,10 +1,11 @@
 """Serves one protocol: besieged.py PROTOCOL PORT CONTROL FOLDER [CERTIFICATE].
 
-PROTOCOL  see SERVERS, for datagrams see DATAGRAMS; with a certificate over TLS
+PROTOCOL  see make(); with a certificate over TLS
 CONTROL   a port for the test alone, served between the rounds: b"figures\\n" is answered with the
           bytes of heap in use, entries in the table and counters; b"clock 60\\n" sets the clock a
           minute forward; b"hold\\n" takes all descriptors but two until b"free\\n"
 FOLDER    for files
+Ctrl-C ends a server, and the next one begins in the same interpreter.
 
 Time is a stand-in: ticks have a period of 2**30 ms, as on boards, and begin 5 s before its end.
 """
@@ -182,10 +183,8 @@ def passwords():
     return TCPServer(address, Handler)
 
 
-def service(name, server=TCPServer):
-    from socketse import services
-
-    return lambda: server(address, getattr(services, name + "Handler"))
+def service(name):
+    return TCPServer(address, getattr(socketse.services, name + "Handler"))
 
 
 SERVERS = {
@@ -254,32 +253,53 @@ class Control(AsyncStreamRequestHandler):
         self.wfile.write(b"%s %d " % (name.encode(), n))
 
 
+def make():
+    """Return the server."""
+    if kind in SERVERS:
+        server = SERVERS[kind]()
+    elif kind[:4] in ("udp_", "unix"):
+        name = kind[4:].replace("_", "")
+        to, handler = address, Echo
+        if kind[:4] == "udp_":
+            name += "UDPServer"
+            handler = socketse.services.EchoHandler
+        else:
+            name += "UnixStreamServer"
+            to = folder + "/socket"
+        server = getattr(socketse, name)(to, handler)
+    else:
+        server = service(kind)
+    if sys.argv[5:]:
+        server.ssl_context = socketse.server_context(sys.argv[5])
+    if server.socket_type == 1:
+        # Linux would keep 3 MB for a client that does not read: boards have some kB.
+        server.socket.setsockopt(1, 7, 32768)  # SO_SNDBUF
+    return server
+
+
+def serve(server):
+    """Serve, in a multiplexer if there is none for a handler that is a coroutine."""
+    loop = server
+    if hasattr(server.RequestHandlerClass, "_se_blame") and server.socket_type == 1:
+        if not hasattr(server, "process_request_thread") and not hasattr(server, "when_full"):
+            loop = Multiplexer()
+            loop.add(server)
+    loop.service_actions = lambda: control.poll(0)
+    gc.collect()
+    print("ready")
+    loop.serve_forever(0.02)
+
+
 if kind[:4] in ("auth", "pass"):
     socketse.guard.MAX_ADDRESSES = 4  # what it knows of attackers is no leak
 TCPServer.request_queue_size = 128  # Linux lets those who find no room in it wait for a second
-if kind in SERVERS:
-    server = SERVERS[kind]()
-elif kind[:4] == "udp_":
-    kinds = {"threading": "ThreadingUDPServer", "plain": "UDPServer"}
-    name, how = kind[4:].split("_")
-    server = service(name, getattr(socketse, kinds[how]))()
-else:
-    server = service(kind)()
-if sys.argv[5:]:
-    server.ssl_context = socketse.server_context(sys.argv[5])
-if server.socket_type == 1:
-    # Linux would keep 3 MB for a client that does not read: boards have some kB. 1, 7: SO_SNDBUF.
-    server.socket.setsockopt(1, 7, 32768)
 control = Multiplexer(2)
 control.add(TCPServer(("127.0.0.1", int(control_number)), Control))
-loop = server
-if hasattr(server.RequestHandlerClass, "_se_blame") and not hasattr(
-    server, "process_request_thread"
-):
-    if not hasattr(server, "max_connections"):
-        loop = Multiplexer()
-        loop.add(server)
-loop.service_actions = lambda: control.poll(0)
-gc.collect()
-print("ready")
-loop.serve_forever(0.02)
+runs = 0
+while True:
+    try:
+        server = make()
+        serve(server)
+    except KeyboardInterrupt:  # Ctrl-C, and the program is run again
+        runs += 1
+        print("interrupted", runs)
