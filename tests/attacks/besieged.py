@@ -25,6 +25,9 @@ def shifted():
 
 
 if MICROPYTHON:
+    import micropython
+
+    micropython.kbd_intr(3)  # with -m Ctrl-C would kill it
     real_ticks = time.ticks_ms
     first = real_ticks()
 
