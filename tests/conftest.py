@@ -12,6 +12,7 @@ import functools
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -36,7 +37,8 @@ import join  # noqa: E402
 
 LIB = ROOT / "lib"
 PORTABLE = ROOT / "tests" / "portable"
-BOARDS = ("esp32", "rp2")  # a MicroPython of the host with a board's sockets, see SOCKETS
+BOARDS = ("esp32", "rp2")  # a MicroPython of the host that is one of these, see PERSONALITY
+PERSONALITY = ROOT / "tests" / "personality"
 SOCKETS = ROOT / "tools" / "virtual_board" / "device" / "socket.py"
 ALL_TARGETS = ("cpython", *interpreters.names(), *BOARDS)
 SECONDS = 60  # how long any one program may take before its test fails
@@ -92,6 +94,8 @@ class Target:
     name  "cpython", or the MicroPython's name
     argv  the command that starts it
     """
+
+    portable = PORTABLE  # where the portable tests are that it can run
 
     def __init__(self, name, argv):
         self.name = name
@@ -186,7 +190,7 @@ class Program:
 
 
 class Board(Target):
-    """A MicroPython of the host that takes itself for a board, as far as socketse can see."""
+    """A MicroPython of the host that takes itself for a board, by the modules of PERSONALITY."""
 
     def __init__(self, name, argv):
         super().__init__(name, argv)
@@ -196,8 +200,23 @@ class Board(Target):
         # One as make flash writes the library, the other as mip does.
         folder = join.write(self.lib, rooms=join.ROOMS if name == "esp32" else ())
         for source in folder.glob("*.py"):
-            source.write_text(source.read_text().replace("sys.platform", repr(name)))
-        shutil.copy(str(SOCKETS), str(self.lib))
+            # _thread alone of all modules is MicroPython's own, whatever else is on the path.
+            text = self._played(source).replace("import _thread", "import cores as _thread")
+            source.write_text(text.replace("sys.platform", repr(name)))
+        for source in PERSONALITY.glob("*.py"):
+            shutil.copy(str(source), str(self.lib))
+        self.portable = self.lib / "portable"
+        self.portable.mkdir()
+        for source in PORTABLE.glob("*.py"):
+            # Tests and their clients have the host's clock, and fractions of seconds.
+            text = self._played(source).replace("import time\n", "import utime as time\n")
+            (self.portable / source.name).write_text(text)
+        shutil.copy(str(SOCKETS), str(self.lib / "device_socket.py"))
+
+    @staticmethod
+    def _played(source):
+        # MicroPython's compiler puts its own number in the place of errno.EAGAIN.
+        return re.sub(r"\berrno\.(?=E[A-Z])", "__import__('errno').", source.read_text())
 
     def environment(self, lib=LIB):
         found = super().environment(lib)
@@ -346,7 +365,9 @@ class PortableTest(pytest.Item):
             target = find_target(self.target_name)
         ports = [free_port() for _ in range(16)]
         program = Program(
-            target.command([PORTABLE / "run.py", self.path, self.function_name, *ports]),
+            target.command(
+                [PORTABLE / "run.py", target.portable / self.path.name, self.function_name, *ports]
+            ),
             target.environment(),
         )
         try:

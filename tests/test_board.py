@@ -5,6 +5,7 @@ import http.client
 import json
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import interpreters
 import pytest
 import serial
 import virtual_board
-from conftest import ROOT, scale
+from conftest import ROOT, certificates, scale
 
 FREE_ON_ESP32 = 19 * 1024  # bytes of the first 56 kB
 FREE_WHILE_WATCHED = 12 * 1024  # while a browser has the page open
@@ -51,7 +52,7 @@ def images(tmp_path_factory):
         pytest.skip("i386: %s" % e)
     folder = tmp_path_factory.mktemp("images")
     source = folder / "board"
-    shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json"))
+    shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json", "*.pem"))
     (source / "config.json").write_text(json.dumps(CONFIG))
 
     def image(kind):
@@ -158,6 +159,39 @@ def test_an_esp32_has_room_left_while_it_serves(esp32):
     line = [line for line in esp32.served().splitlines() if SERVING in line][0]
     assert int(line.split()[0]) >= FREE_ON_ESP32
     assert esp32.ask() == b"hello\n"
+
+
+def test_the_page_over_tls(make):
+    board = make("pico_w")  # the 56 kB that an ESP32 begins with are tight for it
+    board.served()
+    secure = dict(CONFIG["services"], **{"https/tcp": 443})
+    board.put(
+        config_json=json.dumps(dict(CONFIG, services=secure)),
+        tls_pem=(certificates() / "server.pem").read_text(),
+    )
+    lines = board.served()
+    assert "https/tcp 443" in lines
+    trust = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    trust.check_hostname = False  # a virtual board has an address of its own
+    with contextlib.closing(
+        http.client.HTTPSConnection(
+            board.address, 443 + board.port_offset, timeout=10, context=trust
+        )
+    ) as client:
+        for _ in range(3):
+            assert get(client, "/") == (200, (ROOT / "board/node/page.html").read_bytes())
+            found = json.loads(get(client)[1])
+        assert [one["active"] for one in found["services"] if one["name"] == "https/tcp"] == [1]
+        assert get(client, "/tls.pem")[0] == 404
+        assert found["free"] >= 4096, found
+    assert board.ask() == b"hello\n"
+    # Without its key it does not serve in plain text.
+    board.put(tls_pem="nonsense")
+    lines = board.served()
+    assert "https is not served: /tls.pem: " in lines and "https/tcp 443" not in lines
+    with pytest.raises(OSError):
+        board.connect(443)
+    assert board.ask() == b"hello\n"
 
 
 def test_a_pico_w_serves(make):

@@ -99,7 +99,7 @@ def on_board(board, path):
 def test_from_an_erased_board_to_an_answered_echo(kind, tmp_path):
     whole = tmp_path / "board"
     # Without a developer's own.
-    shutil.copytree(ROOT / "board", whole, ignore=shutil.ignore_patterns("config.json"))
+    shutil.copytree(ROOT / "board", whole, ignore=shutil.ignore_patterns("config.json", "*.pem"))
     with virtual_board.Board(kind, flash=tmp_path / "flash") as board:
         command = [sys.executable, ROOT / "tools" / "flash.py", "--port", board.device]
         said = []
@@ -151,6 +151,19 @@ def test_a_page_is_part_of_an_update(shared, folder, capsys):
     page.unlink()
     assert run(shared, folder, "--source") == 0
     assert "/node/page.html" not in files(shared)
+
+
+def test_a_certificate_is_copied_and_taken_away(shared, folder):
+    certificate = folder / "tls.pem"
+    for text in (b"one", b"two"):
+        certificate.write_bytes(text)
+        assert run(shared, folder) == 0
+        assert on_board(shared, "/tls.pem") == text
+    certificate.unlink()
+    assert run(shared, folder) == 0
+    assert "/tls.pem" in files(shared)  # that of a board may have been made elsewhere
+    assert run(shared, folder, "--uninstall") == 0
+    assert "/tls.pem" not in files(shared)
 
 
 def test_what_is_no_longer_there_is_removed(shared, folder, capsys):

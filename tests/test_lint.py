@@ -23,9 +23,9 @@ def test_types():
 
 def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
-    order = "trouble rooms port host unixport limits allow options workers alone".split()
+    order = "trouble rooms port host unixport limits allow options workers alone tell".split()
     order += "server handler udp unix stream table hub plain multiplexer mixed".split()
-    order += "hosttls tlssocket certificates handshake".split()
+    order += "names hosttls tlssocket certificates handshake".split()
     order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "message faults session operate remote proxy".split()
     order += "httpdate httperror httpbody httpauth http httpfiles httplist".split()

@@ -151,6 +151,23 @@ def test_without_javascript_a_sentence_is_left(serve):  # noqa: F811
     assert "JavaScript" in shown and "heap" not in shown
 
 
+@pytest.mark.parametrize("name", ["cpython", "unix64", "i386"])
+def test_the_time_server_over_tls(start, name):
+    port = free_port()
+    program = ROOT / "tests" / "programs" / "time_https.py"
+    start(find_target(name), program, "server", port, certificates() / "server.pem")
+    connect(port).close()
+    with browsing(insecure=True) as insecure:
+        page = insecure.open("https://127.0.0.1:%d/" % port)
+        time = "document.querySelector('time').textContent"
+        page.wait_for("!!document.querySelector('time')")
+        page.screenshot(PICTURES / ("time-%s.png" % name))
+        first = page.evaluate(time)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", first)
+        page.wait_for("document.querySelector('time') && %s != %r" % (time, first))
+        assert [one for one in page.console if "favicon" not in one] == []
+
+
 OVER_TLS = """
 import sys
 from socketse import Multiplexer, PageHandler, TCPServer, server_context

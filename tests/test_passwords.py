@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -287,6 +288,41 @@ def test_mix_in_before_a_handler_of_the_standard_library():
             thread.join()
 
 
+class Sleeper:
+    """A handler, as far as hashing sees one."""
+
+    def sleep(self, seconds):
+        yield seconds
+
+
+def test_hashing_in_a_thread_that_fails_is_told():
+    from socketse import port
+
+    hashing = port.pbkdf2_hmac(b"password", b"salt", 0, Sleeper())
+    with pytest.raises(ValueError):
+        for _ in range(2000):
+            next(hashing)
+            port.sleep_ms(1)
+
+
+def test_who_comes_and_goes_leaves_no_threads():
+    from socketse import port
+
+    before = threading.active_count()
+    for _ in range(100):
+        hashing = port.pbkdf2_hmac(b"password", b"salt", 1000000, Sleeper())
+        next(hashing)
+        hashing.close()  # its client is gone
+    assert threading.active_count() <= before + 2
+    # And it goes on.
+    hashing = port.pbkdf2_hmac(b"password", b"salt", 1, Sleeper())
+    with pytest.raises(StopIteration) as done:
+        while True:
+            next(hashing)
+            port.sleep_ms(1)
+    assert len(done.value.value) == 32
+
+
 # tools/passwd.py.
 
 
@@ -348,12 +384,61 @@ def test_processes_lose_no_change(tmp_path):
     assert len(users.names()) == 150
 
 
+def test_a_process_that_holds_the_folder_stops_nobody(tmp_path, monkeypatch):
+    import fcntl
+
+    from socketse import host
+
+    monkeypatch.setattr(host, "_HOLD_MS", 50)
+    path = tmp_path / "users"
+    users = Users(str(path), 1)
+    users.set("anna", "x")
+    number = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        files = len(os.listdir("/dev/fd"))
+        with pytest.raises(OSError):
+            users.set("otto", "x")
+        assert len(os.listdir("/dev/fd")) == files
+    finally:
+        os.close(number)
+    users.set("otto", "x")
+    assert users.names() == ["anna", "otto"]
+
+
+def test_a_change_is_on_the_disk_before_it_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "users"
+    users = Users(str(path), 1)
+    users.set("anna", "x")
+    done = []
+
+    def fsync(number):
+        found = os.fstat(number)
+        if stat.S_ISDIR(found.st_mode):
+            done.append("the folder")
+        else:
+            done.append((found.st_ino, found.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    users.set("otto", "x")
+    assert done == [(path.stat().st_ino, path.stat().st_size), "the folder"]
+
+
 def test_new_file_is_for_its_owner_alone(tmp_path):
     path = tmp_path / "users"
     users = Users(str(path), 1)
     users.set("anna", "x")
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o640)
-    users.set("otto", "x")
-    assert path.stat().st_mode & 0o777 == 0o640
+    if not os.geteuid():
+        os.chown(path, 12345, 23456)
+    before = path.stat()
+    mask = os.umask(0o077)
+    try:
+        users.set("otto", "x")
+    finally:
+        os.umask(mask)
+    after = path.stat()
+    assert after.st_mode & 0o777 == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
     assert [one.name for one in tmp_path.iterdir()] == ["users"]

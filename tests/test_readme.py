@@ -3,11 +3,13 @@
 import http.client
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 
+import cert
 import clients
 import interpreters
 import pytest
@@ -43,7 +45,9 @@ class Reader:
         self.board = board
         self.folder = folder
         self.config = folder / "board"
-        shutil.copytree(ROOT / "board", self.config, ignore=shutil.ignore_patterns("config.json"))
+        shutil.copytree(
+            ROOT / "board", self.config, ignore=shutil.ignore_patterns("config.json", "*.pem")
+        )
         path = folder / "bin"
         path.mkdir()
         for name in ("nc", "rdate"):
@@ -110,7 +114,7 @@ def test_every_block_is_tried_here():
     indented, fenced = blocks()
     known = [line for block in TRIED for line in block.splitlines()]
     assert [line for block in indented for line in block.splitlines() if line not in known] == []
-    assert len(fenced) == 10
+    assert len(fenced) == 11
 
 
 def test_first_success(start, tmp_path):
@@ -220,6 +224,36 @@ def block_of(text):
 
 
 @pytest.mark.parametrize("name", ["cpython", "unix64"])
+def test_a_server_with_tls(start, tmp_path, name):
+    port = free_port()
+    make = re.search("`(make cert HOST=.*?)`", TEXT)[1]
+    done = subprocess.run([*make.split(" ")[:2], "-n", "HOST=a"], cwd=ROOT, capture_output=True)
+    assert b"tools/cert.py a" in done.stdout
+    cert.write(tmp_path, *cert.make(shlex.split(make)[2].split("=")[1].split()))
+    program = tmp_path / "server.py"
+    text = block("server_context(").replace("7443", str(port))
+    program.write_text(text.replace("board/", "%s/" % tmp_path))
+    start(find_target(name), program)
+    connect(port).close()
+    openssl = clients.client("openssl", report=lambda line: None)
+    command = TRIED[9].replace("7443", str(port)).replace("board/", "%s/" % tmp_path).split()
+    with subprocess.Popen(
+        [*openssl, *command[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+    ) as client:
+        client.stdin.write("hello\n")
+        try:
+            lines = list(iter(client.stdout.readline, "hello\n"))
+        finally:
+            client.kill()
+    assert any("Verify return code: 0 (ok)" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["cpython", "unix64"])
 def test_an_http_server(start, tmp_path, name):
     port = free_port()
     program = tmp_path / "page.py"
@@ -290,7 +324,7 @@ def test_a_board_of_your_own(reader):
     assert reader.run(reader.translate(TRIED[8].splitlines()[1])).strip().isdigit()
     board.wait_for_console("the clock is set by pool.ntp.org")
     reader.run(reader.translate(time))
-    flashed, hi = TRIED[9].splitlines()
+    flashed, hi = TRIED[10].splitlines()
     assert "Nothing to copy" in reader.run(reader.translate(flashed))
     assert reader.run(reader.translate(hi)) == "hi\n"
 
@@ -320,5 +354,6 @@ TRIED = (
     " sntp/udp 123, time/tcp 37",
     "printf 'hi\\n' | nc -q1 192.168.1.20 7\nrdate -p 192.168.1.20\nmake find",
     "mpremote cp board/app.py : + reset\nprintf 'read\\n' | nc -q1 192.168.1.20 8000",
+    "openssl s_client -connect 127.0.0.1:7443 -CAfile board/cert.pem",
     "make flash PORT=/dev/pts/3\nprintf 'hi\\n' | nc -q1 127.0.7.1 11007",
 )

@@ -62,7 +62,7 @@ def served(request, tmp_path_factory):
         pytest.skip("name the board's address, too: make test-board PORT=... HOST=...")
     folder = tmp_path_factory.mktemp("board")
     source = folder / "board"
-    shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json"))
+    shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json", "*.pem"))
     (source / "config.json").write_text(json.dumps(dict(CONFIG, ntp=None)))
     with virtual_board.Board("esp32", flash=folder / "flash") as board:
         assert flash.main(["--port", board.device, "--board", str(source)]) == 0

@@ -99,7 +99,7 @@ ESCAPES = {
     "no_such_id": ["GET", 99, "value"],
     "method_id": ["GET", -1, "__globals__"],
     "id_as_text": ["GET", "0", "part"],
-    "id_as_bool": ["GET", True, "part"],
+    "id_as_bool": ["GET", False, "part"],
     "foreign_object": ["RUN", 0, "take", [{"!w": [0, None, "x", ""]}]],
     "unknown_tag": ["RUN", 0, "take", [{"!x": 1}]],
 }
@@ -223,8 +223,13 @@ def test_nothing_private_is_listed(peer):
 def test_results_that_would_fill_the_heap_are_refused(peer):
     _, body = peer.ask(["GET", 0, "items"])
     number = int(re.match(rb"\[(\d+),", body).group(1))
-    _, text = peer.ask(["GET", 0, "text"])
-    text = int(re.match(rb"\[(\d+),", text).group(1))
+    text, pattern, value = (
+        int(re.match(rb"\[(\d+),", peer.ask(["GET", 0, name])[1]).group(1))
+        for name in ("text", "pattern", "number")
+    )
+    for request in (["OPS", value, "__lshift__", [2]], ["OPS", value, "__pow__", [2]]):
+        kind, body = peer.ask(request)
+        assert kind == b"P" and body in (b"20", b"25"), (request, kind, body)
     for request in (
         ["OPS", number, "__mul__", [1 << 30]],
         ["OPS", number, "__rmul__", [1 << 30]],
@@ -233,6 +238,13 @@ def test_results_that_would_fill_the_heap_are_refused(peer):
         ["OPS", text, "__mul__", [1 << 30]],
         ["RUN", text, "center", [1 << 30]],
         ["RUN", text, "zfill", [1 << 30]],
+        ["RUN", text, "replace", ["", "x" * 500]],
+        ["RUN", text, "join", ["x" * 500]],
+        ["OPS", pattern, "__mod__", [1]],
+        ["OPS", value, "__rmod__", ["%999999d"]],
+        ["OPS", value, "__lshift__", [1 << 20]],
+        ["OPS", value, "__pow__", [1 << 20]],
+        ["RUN", value, "to_bytes", [1 << 20, "big"]],
     ):
         kind, body = peer.ask(request)
         assert kind == b"E", (request, kind, body)

@@ -2,16 +2,20 @@
 
 import calendar
 import getpass
+import http.client
+import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import time
 
 import clients
 import pytest
-from conftest import ROOT, Program, connect, free_port
+from conftest import ROOT, Program, certificates, connect, free_port
 
 SERVE = ROOT / "tools" / "serve.py"
 PORTS = {"echo": 7, "discard": 9, "daytime": 13, "chargen": 19, "time": 37}
@@ -45,7 +49,7 @@ def free_base():
     while True:
         base = min(free_port(), 65000)
         try:
-            for port in PORTS.values():
+            for port in (*PORTS.values(), 443):
                 for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                     with socket.socket(socket.AF_INET, kind) as s:
                         s.bind(("127.0.0.1", base + port))
@@ -172,11 +176,29 @@ def test_make_run():
             program.kill()
 
 
+def test_make_run_with_a_certificate():
+    base = free_base()
+    command = [sys.executable, ROOT / "tools" / "run.py", "--port-base", base]
+    command += ["--cert", certificates() / "server.pem"]
+    program = Program([str(word) for word in command], dict(os.environ, PYTHONUNBUFFERED="1"))
+    try:
+        program.wait_for("Ctrl-C stops.", 120)
+        assert "https://127.0.0.1:%d/" % (base + 443) in program.output
+        trust = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+        page = http.client.HTTPSConnection("127.0.0.1", base + 443, timeout=20, context=trust)
+        page.request("GET", "/stats.json")
+        names = [one["name"] for one in json.load(page.getresponse())["services"]]
+        assert "https/tcp" in names and "http/tcp" in names
+        page.close()
+    finally:
+        program.kill()
+
+
 def test_wrong_port_base_is_a_sentence():
     for wrong in ("echo", "0", "65500"):
         command = ["make", "-C", str(ROOT), "run", "PORT_BASE=" + wrong]
         done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode and "a number from 1 to 65412" in done.stderr
+        assert done.returncode and "a number from 1 to 65092" in done.stderr
         assert "Traceback" not in done.stderr
 
 

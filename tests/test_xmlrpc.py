@@ -3,9 +3,11 @@
 import contextlib
 import datetime
 import http.client
+import os
 import random
 import xmlrpc.client
 
+import mpy
 import pytest
 from conftest import ROOT, connect, find_target, free_port
 from hypothesis import strategies as st
@@ -16,9 +18,9 @@ VALUES = 2000
 
 
 class Server:
-    def __init__(self, start, target, module="socketse.xmlrpc"):
+    def __init__(self, start, target, module="socketse.xmlrpc", program=PROGRAM, **options):
         self.port = free_port()
-        self.program = start(target, PROGRAM, module, self.port)
+        self.program = start(target, program, module, self.port, **options)
         self.program.wait_for("ready")
         connect(self.port).close()
         self.proxy = xmlrpc.client.ServerProxy("http://127.0.0.1:%d/" % self.port, allow_none=True)
@@ -109,9 +111,14 @@ CALLS = [
                 {"methodName": "fail", "params": ["value"]},
                 {"methodName": "fail", "params": ["fault"]},
                 {"methodName": "unknown", "params": []},
+                {"methodName": "system.multicall", "params": [[{"methodName": "x"}]]},
             ],
         ),
     ),
+    ("system.multicall", ([{"methodName": "add"}],)),
+    ("system.multicall", ([{"params": []}],)),
+    ("system.multicall", (["add"],)),
+    ("system.multicall", (1,)),
 ]
 
 
@@ -170,6 +177,53 @@ def test_builtin_types_and_others(start):
         connection.request(wrong.decode(), "/")
         assert connection.getresponse().status == status
         connection.close()
+
+
+def nested(value, depth):
+    return "<array><data><value>" * depth + value + "</value></data></array>" * depth
+
+
+def listed(value, n):
+    return "<array><data>%s</data></array>" % ("<value>%s</value>" % value * n)
+
+
+# Most of them need more than there is, in one way or another.
+GREEDY = [
+    listed("<array><data></data></array>", 200),
+    listed("1", 500),
+    listed("1", 1000),
+    listed("<struct><member><name>a</name><value>b</value></member></struct>", 200),
+    nested("x", 15),
+    nested(listed("<array><data></data></array>", 180), 14),
+    "<string>%s</string>" % ("x" * 15000),
+    "<string>%s</string>" % ("&amp;" * 3000),
+    "<base64>%s</base64>" % ("QUFB" * 3700),
+]
+
+
+@pytest.mark.parametrize("heap", ["64k", "128k"])
+def test_greedy_calls_in_a_small_heap(start, small, heap):
+    lib = os.path.relpath(mpy.compile_lib(ROOT / "build" / "mpy"))
+    program = os.path.relpath(PROGRAM)
+    server = Server(start, small, program=program, heap=heap, lib=lib)
+    outcomes = []
+    for _ in range(2):
+        for value in GREEDY:
+            call = (
+                "<methodCall><methodName>echo</methodName><params><param><value>%s</value>"
+                "</param></params></methodCall>" % value
+            )
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            with contextlib.closing(connection):
+                connection.request("POST", "/RPC2", call)
+                try:
+                    outcomes.append(connection.getresponse().status)
+                except ConnectionError:  # there was no room even to say so
+                    outcomes.append(None)
+            assert server.proxy.echo(value[:40]) == value[:40]
+    assert set(outcomes) <= {200, 503, None}, outcomes
+    if heap == "128k":  # values among garbage left no room for so many
+        assert None not in outcomes and outcomes[0] == outcomes[1] == 200, outcomes
 
 
 words = st.sampled_from(

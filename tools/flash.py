@@ -31,10 +31,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 OLDEST = (1, 22)  # the oldest MicroPython that has what board/ needs
 NEW = "/.new"  # see board/boot.py
 THEIRS = ("/config.json", "/app.py")
+CERTIFICATE = "/tls.pem"
 PACKAGES = ("/lib/socketse", "/node")  # what is in these folders is ours
 STARTERS = ("/boot.py", "/main.py")
 OURS = {"/boot.py": b"/.new", "/main.py": b"from node import"}  # what a user's have not
-LEFT_BY_US = ("/.crashes", "/.watchdog", "/crash.txt")
+LEFT_BY_US = ("/.crashes", "/.watchdog", "/crash.txt", CERTIFICATE)
 KEPT = ".before-socketse"  # the end of the names of the files that stood in the place of ours
 _CHUNK = 512  # bytes sent at once: the board needs some five times as much heap for them
 _REPL_S = 10  # what boot.py does before the REPL is there included
@@ -329,6 +330,8 @@ def _collect(board, source, folder):
             found[on_board + "/" + path.relative_to(base).as_posix()] = path.read_bytes()
     for path in sorted((board / "node").glob("*.html")):
         found["/node/" + path.name] = _read(path)
+    if (board / "tls.pem").exists():  # made by make cert
+        found[CERTIFICATE] = _read(board / "tls.pem")
     return found
 
 
@@ -610,6 +613,7 @@ def show_what_to_try(address, services, offset):
         "daytime/udp": "printf x | nc -u -w1 HOST PORT",
         "chargen/tcp": "nc HOST PORT </dev/null | head",
         "http/tcp": "a browser: http://HOST:PORT/",
+        "https/tcp": "a browser: https://HOST:PORT/",
         "time/tcp": "rdate -p -o PORT HOST",
         "time/udp": "rdate -u -p -o PORT HOST",
         "sntp/udp": "chronyd -U -Q -t 3 -f /dev/null 'server HOST port PORT iburst'",

@@ -134,7 +134,9 @@ def free_while_serving(kind):
 
     with tempfile.TemporaryDirectory() as folder:
         source = pathlib.Path(folder) / "board"
-        shutil.copytree(ROOT / "board", source, ignore=shutil.ignore_patterns("config.json"))
+        shutil.copytree(
+            ROOT / "board", source, ignore=shutil.ignore_patterns("config.json", "*.pem")
+        )
         with virtual_board.Board(kind, flash=pathlib.Path(folder) / "flash") as board:
             with contextlib.redirect_stdout(io.StringIO()) as said:
                 status = flash.main(["--port", board.device, "--board", str(source)])

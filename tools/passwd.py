@@ -5,7 +5,9 @@
     python tools/passwd.py FILE                show who there is
 
 The password is asked for twice, or read from the first line of what is piped in. The file may be
-in use by a server meanwhile, on this machine; for a board, copy it there: mpremote fs cp FILE :/
+in use meanwhile by a server on this machine, if CPython runs that, but on Windows: there, and
+under MicroPython, nobody waits for the other, so stop the server first. For a board, copy the
+file there: mpremote fs cp FILE :/
 """
 
 import argparse

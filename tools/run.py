@@ -10,7 +10,7 @@ import sys
 import interpreters
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HIGHEST = 123  # the well-known port of the last service
+HIGHEST = 443  # the well-known port of the last service
 
 
 def port_base(text):
@@ -31,6 +31,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="an address of this machine")
     parser.add_argument("--port-base", type=port_base, default=7000, help="echo is at N + 7, ...")
+    parser.add_argument(
+        "--cert",
+        type=pathlib.Path,
+        default=ROOT / "board" / "tls.pem",
+        help="a certificate and its key, for HTTPS; default: board/tls.pem, if make cert made one",
+    )
     options = parser.parse_args()
     try:
         found = interpreters.find("native", report=lambda line: print(line, flush=True))
@@ -43,6 +49,8 @@ def main():
         options.host or "0.0.0.0",
         options.port_base,
     ]
+    if options.cert.exists():
+        command.append(options.cert)
     environment = dict(os.environ, MICROPYPATH="%s:.frozen" % (ROOT / "lib"))
     server = subprocess.Popen([str(part) for part in command], env=environment)
     # Ctrl-C reaches both of us: the services end, and we say so.

@@ -1,14 +1,23 @@
-"""The standard services, on MicroPython or CPython: serve.py HOST PORT_BASE [CLOCK].
+"""The standard services, on MicroPython or CPython: serve.py HOST PORT_BASE [CLOCK] [CERTIFICATE].
 
 Each listens at PORT_BASE + its well-known port. CLOCK, seconds from 1970, is the time that the
-time services start from instead of the system's. tools/run.py (`make run`) starts this.
+time services start from instead of the system's; CERTIFICATE, a file with its key, lets HTTPS be
+served. tools/run.py (`make run`) starts this.
 """
 
 import errno
 import sys
 import time
 
-from socketse import BaseServer, Multiplexer, PageHandler, TCPServer, UDPServer, services
+from socketse import (
+    BaseServer,
+    Multiplexer,
+    PageHandler,
+    TCPServer,
+    UDPServer,
+    server_context,
+    services,
+)
 
 PAGE = sys.argv[0].replace("\\", "/").rpartition("/")[0] + "/../board/node/page.html"
 
@@ -22,6 +31,7 @@ SERVICES = (
     ("http", 80, PageHandler, "TCP", "a browser: http://{0}:{1}/"),
     ("sntp", 123, services.SNTPHandler, "UDP", "rdate -n -p -o {1} {0}"),
 )
+SECURE = ("https", 443, PageHandler, "TCP", "a browser: https://{0}:{1}/")
 
 
 class Telling:
@@ -39,6 +49,10 @@ class TellingTCPServer(Telling, TCPServer):
     protocol = "TCP"
 
 
+class SecurePageServer(TellingTCPServer):
+    """The page over TLS."""
+
+
 class TellingUDPServer(Telling, UDPServer):
     protocol = "UDP"
 
@@ -53,13 +67,15 @@ class Hub(Multiplexer):
         return int(time.time() - self.begun)
 
 
-def open_servers(host, base):
-    """Return the servers; exit with a sentence if a port is taken."""
+def open_servers(host, base, known):
+    """Return the servers of those services; exit with a sentence if a port is taken."""
     servers = []
-    for name, port, handler, protocols, _ in SERVICES:
+    for name, port, handler, protocols, _ in known:
         services.QUIET_PORTS.add(base + port)
         for protocol in protocols.split():
             kind = TellingTCPServer if protocol == "TCP" else TellingUDPServer
+            if name == "https":
+                kind = SecurePageServer
             try:
                 server = kind((host, base + port), handler)
             except OSError as e:
@@ -74,16 +90,21 @@ def open_servers(host, base):
     return servers
 
 
-def main(host, base, clock=None):
+def main(host, base, *more):
     """Serve until Ctrl-C."""
-    if clock is not None:
-        services.clock.set(clock)
+    known = list(SERVICES)
+    for word in more:
+        if word.isdigit():
+            services.clock.set(int(word))
+        else:
+            SecurePageServer.ssl_context = server_context(word)
+            known.append(SECURE)
     PageHandler.page = PAGE
     hub = Hub()
-    for server in open_servers(host, base):
+    for server in open_servers(host, base, known):
         hub.add(server)
     print("%-8s %-8s %-16s %s" % ("service", "protocol", "address", "try"))
-    for name, port, _, protocols, command in SERVICES:
+    for name, port, _, protocols, command in known:
         address = "%s:%d" % (host, base + port)
         print("%-8s %-8s %-16s %s" % (name, protocols, address, command.format(host, base + port)))
     try:
@@ -94,4 +115,4 @@ def main(host, base, clock=None):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), *[int(arg) for arg in sys.argv[3:]])
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -4,7 +4,7 @@ import json
 
 _FILE = "/config.json"
 _PORT = "a port is a number from 1 to 65535"
-_NAMES = "echo discard daytime chargen time sntp discovery http"
+_NAMES = "echo discard daytime chargen time sntp discovery http https"
 
 
 def _text(value, most=64):
@@ -52,7 +52,7 @@ def _services(value):
         name, _, kind = key.partition("/")
         if name not in _NAMES.split() or kind not in ("tcp", "udp"):
             return False
-        if kind == ("udp" if name == "http" else "tcp" if name in ("sntp", "discovery") else ""):
+        if kind == {"http": "udp", "https": "udp", "sntp": "tcp", "discovery": "tcp"}.get(name):
             return False
         if not _int(value[key]) or not 0 < value[key] < 65536:
             return False

@@ -71,8 +71,30 @@ def open_services(board):
     for key in wanted:
         name, kind = key.split("/")
         name = name.upper() if name == "sntp" else name[0].upper() + name[1:]
-        handler = Page if name == "Http" else getattr(services, name + "Handler")
-        open_server(board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler)
+        handler = Page if name[:4] == "Http" else getattr(services, name + "Handler")
+        context = None
+        if name == "Https":
+            context = certificate(board)
+            if context is None:
+                continue
+        server = open_server(
+            board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler
+        )
+        if server:
+            server.ssl_context = context
+
+
+def certificate(board):
+    """Return the context of /tls.pem, or say why there is none, and return None."""
+    try:
+        from socketse.certificates import server_context
+
+        return server_context("/tls.pem")
+    except (OSError, ValueError, ImportError) as e:
+        print("https is not served: /tls.pem: %s; make cert HOST=... and make flash bring one" % e)
+        board.failed = True
+    finally:
+        node.forget("socketse.certificates")
 
 
 def open_ears(board, port):

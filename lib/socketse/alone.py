@@ -15,6 +15,7 @@ _READ = const(1)
 _WRITE = const(4)
 _SLEEP = const(2)
 _TURN = const(0)
+_HUP = const(16)  # esp32: who does not ask for it is not told that the client is gone
 
 
 class _Driver:
@@ -67,7 +68,7 @@ class _Driver:
         # Return what of mask has happened within ms; 0: nothing.
         if self._h._se_out:
             mask |= _WRITE
-        self._poller.modify(self._sock, mask)
+        self._poller.modify(self._sock, mask | _HUP)
         for _, event in self._poller.poll(ms):
             if event & _WRITE:
                 self._h._se_flush()

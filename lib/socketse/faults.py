@@ -18,10 +18,13 @@ class RemoteError(Exception):
 def dump(exc, limit):
     """Return the frame of an exception: its type, arguments and traceback. It raises nothing."""
     text: Any = io.StringIO()
-    if port.platform:
-        sys.print_exception(exc, text)
-    else:
-        port.print_exception(exc, text)
+    try:
+        if port.platform:
+            sys.print_exception(exc, text)
+        else:
+            port.print_exception(exc, text)
+    except Exception as e:
+        text.write("(its __str__ raises %s)" % type(e).__name__)
     stack = text.getvalue()
     args: Any = []
     for arg in exc.args:
@@ -31,12 +34,17 @@ def dump(exc, limit):
             args.append(_safe(arg))
     name = type(exc).__name__
     room = min(_STACK, limit // 2)
-    body = message._dumps([name, args, stack[-room:]])
-    if len(body.encode()) > limit:
+    body = _encode([name, args, stack[-room:]])
+    if len(body) > limit:
         text = [(exc.args and _safe(exc.args[0]) or "")[: limit // 16]]
-        body = message._dumps([name[:32], text, stack[-limit // 16 :]])
-    body = body.encode("utf-8", "replace") if not port.platform else body.encode()
+        body = _encode([name[:32], text, stack[-limit // 16 :]])
     return b"%08dE" % len(body) + body
+
+
+def _encode(obj):
+    text = message._dumps(obj)
+    # Text may have surrogates, from JSON.
+    return text.encode() if port.platform else text.encode("utf-8", "replace")
 
 
 def _safe(arg):
@@ -59,7 +67,7 @@ def load(obj, stream):
     import builtins
 
     known: Any = getattr(stream, "exceptions", None) or {}
-    kind = known.get(name) or getattr(builtins, name, None)
+    kind = known.get(name) or builtins.__dict__.get(name)
     exc: Any = None
     # Not SystemExit and its like: the peer is not to end this program.
     if isinstance(kind, type) and issubclass(kind, Exception) and name[0] != "_":

@@ -312,42 +312,78 @@ def pbkdf2_hmac(password, salt, n, h):
 
     if h is None:
         return pbkdf2_hmac("sha256", password, salt, n)
-    done = []
+    # No thread before its turn: who comes and goes at once would leave any number of them.
+    while not _hashing.acquire(blocking=False):
+        yield from h.sleep(0.005)
+    done: Any = []
 
     def work():
-        with _hashing:
+        try:
             done.append(pbkdf2_hmac("sha256", password, salt, n))
+        except BaseException as e:
+            done.append(e)  # or the handler would wait for ever
+        finally:
+            _hashing.release()
 
-    threading.Thread(target=work, daemon=True).start()
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except BaseException:
+        _hashing.release()
+        raise
     while not done:
         yield from h.sleep(0.005)
+    if isinstance(done[0], BaseException):
+        raise done[0]
     return done[0]
 
 
 def create(path, like):
     """Open a new file for writing that nobody else may read, or who may read the file `like`."""
     try:
-        mode = os.stat(like).st_mode & 0o777
+        found = os.stat(like)
     except FileNotFoundError:
-        mode = 0o600
+        found = None
     if os.path.exists(path):
         os.unlink(path)  # what a crash has left
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
-    return os.fdopen(number, "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    number = os.open(path, flags, 0o600)
+    file = os.fdopen(number, "wb")
+    if found and os.name != "nt":
+        try:
+            # root's change of a server's file leaves it the server's.
+            os.fchown(number, found.st_uid, found.st_gid)
+        except PermissionError:
+            pass  # only root may give files away
+        os.fchmod(number, found.st_mode & 0o777)
+    return file
+
+
+_HOLD_MS = 10000  # a change takes a few
 
 
 def hold(path):
     """Let no other process that asks for this change files in the folder of path.
 
-    Returns a descriptor: to close it ends that. None: this system cannot.
+    Returns a descriptor: to close it ends that. None: this system cannot. Raises OSError if
+    another process holds it for seconds: nobody may stop a server with that.
     """
     try:
         import fcntl
     except ImportError:  # Windows
         return None
     number = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    return number
+    try:
+        for left in range(_HOLD_MS // 10, -1, -1):
+            try:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number
+            except BlockingIOError:
+                if not left:
+                    raise
+                time.sleep(0.01)
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def fsync(file):

@@ -106,6 +106,9 @@ def accept(sock, context):
     except OSError as e:
         connection.close()
         raise BlockingIOError(errno.EAGAIN, "the client was gone") from e
+    except BaseException:
+        connection.close()
+        raise
     finally:
         context.sslsocket_class = kind
     return tls, address

@@ -20,6 +20,7 @@ _READ = const(1)  # as in stream.py
 _WRITE = const(4)
 _TURN = const(0)
 _SPARE = const(2048)  # bytes of heap in one piece
+_METHODS = const("do_GET do_HEAD do_POST do_PUT do_DELETE do_OPTIONS do_PATCH")
 _SMALL = const(1024)  # bytes of an answer that are sent together with its head
 
 stamp: "Any" = (None, "")  # (second, the same as text), of the last answer
@@ -49,7 +50,7 @@ class Headers:
             colon = head.find(b":", at, end)
             if colon < 0:
                 return
-            yield _text(head[at:colon]), _text(head[colon + 1 : end].strip())
+            yield _text(head[at:colon]), _text(_value(head, colon, end))
             at = end + 1
 
     def get(self, name, default=None):
@@ -61,6 +62,16 @@ class Headers:
         return default
 
     __getitem__ = get
+
+    def keys(self):
+        """Yield the name of each field, as it was sent."""
+        for item in self.items():
+            yield item[0]
+
+    __iter__ = keys
+
+    def __str__(self):
+        return "".join(["%s: %s\n" % item for item in self.items()]) + "\n"
 
     def __contains__(self, name):
         return self.get(name) is not None
@@ -96,17 +107,21 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     close_connection = True
     _se_code: "Any" = None  # of the answer; None: it has not begun
     # What has to be sent of the answer's head: a list of lines, then bytes. None: nothing; b"" if
-    # what is written goes out in chunks.
+    # what is written does not go out as it is.
     _se_head: "Any" = None
-    _se_framed: "Any" = False  # True: the answer says how long it is; None: it is in chunks
+    # True: the answer says how long it is, or its connection ends; None: it is in chunks;
+    # "": it has no body, whatever is written
+    _se_framed: "Any" = False
     _se_file: "Any" = None  # what is to be sent after do_X
 
     def __getattr__(self, name):
-        if name != "rfile":  # that is what a request without a body has
-            raise AttributeError(name)
-        from .httpbody import empty
+        if name == "rfile":  # that is what a request without a body has
+            from .httpbody import empty
 
-        return empty(self)
+            return empty(self)
+        from .httperror import seldom
+
+        return seldom(self, name)
 
     @coro
     def handle(self):
@@ -214,7 +229,11 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         return self._se_call(status)
 
     def _se_call(self, status):
-        method = getattr(self, "do_" + self.command, None)
+        name = "do_" + self.command
+        method = None
+        # What getattr is asked for, MicroPython keeps for ever.
+        if name in _METHODS or name in dir(type(self)):
+            method = getattr(self, name, None)
         if method is None:
             self._se_refuse()
             return None
@@ -271,20 +290,20 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             if end - at > self.max_line or count > self.max_headers:
                 return 431
             name = head[at:colon].lower()
-            if not name or b" " in name or b"\t" in name:
+            if not name or name.strip() != name or b" " in name or b"\t" in name:
                 return 400
             if name == b"host":
                 hosts += 1
             elif name == b"content-length":
                 if length is not None:
                     return 400
-                length = head[colon + 1 : end].strip()
+                length = _value(head, colon, end)
                 if not length.isdigit():
                     return 400
             elif name == b"transfer-encoding":
                 if coding is not None:
                     return 400
-                coding = head[colon + 1 : end].strip().lower()
+                coding = _value(head, colon, end).lower()
             elif name == b"connection":
                 name = head[colon + 1 : end].lower()
                 if b"close" in name:
@@ -332,12 +351,15 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         head = self._se_head
         if head is not None:
             self._se_head = None
-            AsyncStreamRequestHandler.write(
-                self, head + b"0\r\n\r\n" if self._se_framed is None else head
-            )
+            if self._se_framed is None:
+                head += b"0\r\n\r\n"
+            if head:
+                AsyncStreamRequestHandler.write(self, head)
         return None
 
     def _se_fail(self, exc):
+        self.rfile = None
+        self._se_buffer = self._se_buffer and b""  # room for the answer
         from .httperror import fail
 
         fail(self, exc)
@@ -374,6 +396,9 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
                     return
                 self._se_head = b""
                 data = head + b"%x\r\n" % len(data) + data + b"\r\n"
+            elif not self._se_framed:
+                self.flush()
+                return
             else:
                 self._se_head = None
                 if len(data) <= _SMALL:
@@ -386,7 +411,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         """Send the head, if nothing has been written yet."""
         if self._se_head:
             head = self._se_head
-            self._se_head = b"" if self._se_framed is None else None
+            self._se_head = None if self._se_framed else b""
             AsyncStreamRequestHandler.write(self, head)
 
     def _se_pend(self, data, n):
@@ -440,15 +465,15 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         Raises ValueError if a field has a line's end in it.
         """
         code = self._se_code
-        if not self._se_framed:
-            if code < 200 or code == 204 or code == 304 or self.command == "HEAD":
-                self._se_framed = True
-            elif not self.close_connection:
-                if self.request_version == "HTTP/1.0":
-                    self.close_connection = True  # nothing else tells this client where the end is
-                else:
-                    self.send_header("Transfer-Encoding", "chunked")
-                    self._se_framed = None
+        if code < 200 or code == 204 or code == 304 or self.command == "HEAD":
+            self._se_framed = ""
+        elif not self._se_framed:
+            if self.request_version == "HTTP/1.0":
+                self.close_connection = True  # nothing else tells this client where the end is
+            self._se_framed = True
+            if not self.close_connection:
+                self.send_header("Transfer-Encoding", "chunked")
+                self._se_framed = None
         lines = self._se_head
         lines.append("\r\n")
         head = "".join(lines)
@@ -512,6 +537,11 @@ def find(data):
     if at > 1 and (end < 3 or at < end):
         return at
     return end if end > 2 else 0
+
+
+def _value(head, colon, end):
+    # Other white space is none to whoever passes requests on (RFC 9110, 5.6.3).
+    return head[colon + 1 : end].strip(b" \t\r")
 
 
 def _ascii(data):

@@ -29,8 +29,8 @@ def _bad(status, text):
 
 
 def _go_on(h):
-    # RFC 9110, 10.1.1
-    if h.protocol_version >= "HTTP/1.1":
+    # RFC 9110, 10.1.1; not in the middle of an answer
+    if h.protocol_version >= "HTTP/1.1" and (h._se_head or h._se_code is None):
         AsyncStreamRequestHandler.write(h, b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
@@ -57,8 +57,10 @@ class Body:
         if self.chunked:
             self.left = 0
         self.first = True  # no chunk has come
-        expect = h.headers.get("Expect", "")
-        self.expect = h.request_version != "HTTP/1.0" and expect.lower() == "100-continue"
+        expect = h.headers.get("Expect")
+        self.expect = expect is not None and h.request_version != "HTTP/1.0"
+        if self.expect and expect.lower() != "100-continue":
+            raise _bad(417, "nothing else can be expected")
 
     @coro
     def read(self, n=-1):
@@ -97,7 +99,7 @@ class Body:
         if not self.first and (yield from self._line()):
             raise _bad(400, "no end of a chunk")
         self.first = False
-        size = (yield from self._line()).split(b";")[0].rstrip()
+        size = (yield from self._line()).split(b";")[0].rstrip(b" \t")
         if not 0 < len(size) < 8 or [c for c in size.lower() if c not in b"0123456789abcdef"]:
             raise _bad(400, "no size of a chunk")
         self.left = int(size, 16)
@@ -168,7 +170,7 @@ def run(h, method):
         else:
             if body.left > h.max_body:
                 raise _bad(413, "more than max_body bytes")
-            h.rfile = BytesIO((yield from _read(h, body)))
+            yield from _read(h, body)
             result = method()
             if result is not None and hasattr(result, "close"):
                 yield from result
@@ -185,7 +187,7 @@ def run(h, method):
 
 @coro
 def _read(h, body):
-    # Return the whole body, which has to come in time.
+    # Make the whole body, which has to come in time, the handler's rfile.
     timeout = h.timeout
     end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
     if body.expect:
@@ -216,12 +218,16 @@ def _read(h, body):
                     _make_room(h)
                     h._se_buffer += more
             else:
-                data = h._se_buffer[: body.left]
-                h._se_buffer = h._se_buffer[body.left :]
+                data = h._se_buffer
+                h._se_buffer = b""
+                if len(data) > body.left:
+                    h._se_buffer = data[body.left :]
+                    data = data[: body.left]
                 body.left = 0
+        h.rfile = BytesIO(data)
     finally:
         h.timeout = timeout
-    return data
+        data = b""  # this frame may stay
 
 
 def _make_room(h):
@@ -235,15 +241,19 @@ def _make_room(h):
 def send_file(h):
     """Send the rest of an answer, a file, in pieces, and close the file."""
     f = h._se_file
+    # So much and no more, or the rest would be taken for the next answer: the file may have grown.
+    left = _length(h._se_head)
     try:
         while True:
             try:
-                data = f.read(_PIECE)
+                data = f.read(_PIECE if left is None else min(left, _PIECE))
             except MemoryError:
                 _make_room(h)
                 continue
             if not data:
                 break
+            if left is not None:
+                left -= len(data)
             h.write(data)
             if h._se_out:
                 h._se_spare()  # a slow client
@@ -253,7 +263,15 @@ def send_file(h):
     finally:
         h._se_file = None
         f.close()
+    if left:
+        h.close_connection = True
     return h._se_end()
+
+
+def _length(head):
+    # Return the length that an answer's head tells; None: none.
+    at = head.find(b"\r\nContent-Length: ") + 18 if isinstance(head, bytes) else 17
+    return None if at < 18 else int(head[at : head.find(b"\r", at)])
 
 
 def pend(h, data, n):

@@ -84,7 +84,7 @@ def fail(h, exc):
 
 
 def _allowed(h):
-    return ", ".join(sorted([name[3:] for name in dir(h) if name[:3] == "do_"]))
+    return ", ".join(sorted([name[3:] for name in dir(type(h)) if name[:3] == "do_"]))
 
 
 def refuse(h):
@@ -94,14 +94,25 @@ def refuse(h):
     h.send_error(code, "Unsupported method (%r)" % h.command)
 
 
+def seldom(h, name):
+    """Return what few handlers ask for: connection, address_string, log_date_time_string."""
+    if name == "connection":
+        return h.request
+    if name == "address_string":
+        return lambda: h.client_address[0]
+    if name == "log_date_time_string":
+        from .httpdate import local
+
+        return local
+    raise AttributeError(name)
+
+
 def log(h, text):
     """Write a line to stderr: BaseHTTPRequestHandler.log_message."""
-    from .httpdate import local
-
     err: Any = sys.stderr
     # What a client sends is not to steer the terminal.
     text = "".join([c if " " <= c <= "~" or c > "\xa0" else "\\x%02x" % ord(c) for c in text])
-    err.write("%s - - [%s] %s\n" % (h.client_address[0], local(), text))
+    err.write("%s - - [%s] %s\n" % (h.address_string(), h.log_date_time_string(), text))
 
 
 def load(handler):

@@ -21,6 +21,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 _READ = const(1)  # as in stream.py
 _WRITE = const(4)
 _SLEEP = const(2)
+_HUP = const(16)  # esp32: who does not ask for it is not told that a client is gone
 _TURN = const(0)
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 # What a client still sends when its handler is done is read away, or it would lose the reply.
@@ -106,7 +107,10 @@ class Hub(Table):
         table = self.map
         size = self.readsize
         h = None
-        events = self.select.ipoll(sleep_ms)
+        try:
+            events = self.select.ipoll(sleep_ms)
+        except OSError:  # esp32: IDF's heap has nothing left for a select
+            raise MemoryError
         now: Any = ticks_ms()
         self.time = now = now | 1  # odd: since a byte has come
         for sock, event in events:
@@ -216,7 +220,7 @@ class Hub(Table):
 
     def modify(self, h):
         # Poll for what h waits for, and for room for what it has written.
-        mask = _READ if h._se_want == _READ else 0
+        mask = _READ if h._se_want == _READ else _HUP
         if h._se_out:
             mask |= _WRITE
         self.select.modify(h.request, mask)

@@ -289,7 +289,7 @@ def head(data, stream):
     Raises MessageError if it is none, or longer than the stream's max_message.
     """
     kind = data[8:]
-    if not data[:8].isdigit() or kind not in b"SBPEWV":
+    if not data[:8].isdigit() or kind not in getattr(stream, "se_kinds", b"SBPEWV"):
         raise MessageError("no message begins with %r" % bytes(data))
     n = int(data[:8])
     met = getattr(stream, "se_met", 0)

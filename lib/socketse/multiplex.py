@@ -60,8 +60,9 @@ class MultiplexingMixIn:
     def _se_new_poller(self):
         _mark_left(self, False)
         if self._se_hub is None:
-            self._se_hub = Hub(self._se_stats, self.max_connections, self.when_full)
-            self._se_hub.register(self.socket, self)
+            hub = Hub(self._se_stats, self.max_connections, self.when_full)
+            hub.register(self.socket, self)
+            self._se_hub = hub  # not before that has worked: it would be deaf
             self._se_plain = not is_async(self)
             if not self._se_plain and type(self).get_request is TCPServer.get_request:
                 self.get_request = self._se_accept

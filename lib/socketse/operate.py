@@ -6,6 +6,17 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
     from typing import Any
 
 _WIDE = 0x10000  # items or bits that a multiplication or a power may give
+# What takes all that is in its argument.
+_TAKES = (
+    "extend update union intersection difference symmetric_difference intersection_update "
+    "difference_update symmetric_difference_update issubset issuperset isdisjoint fromkeys "
+    "__iadd__"
+).split()
+# What looks into containers in containers.
+_WALKS = (
+    "__str__ __repr__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__ __hash__ "
+    "index count remove sort"
+).split()
 
 
 async def accept(session):
@@ -64,6 +75,7 @@ def operate(session, verb, request):
         if name == "__call__":
             found = obj(*args, **(request[4] if len(request) > 4 else {}))
         else:
+            bound(session, obj, name, args)
             found = _operator(obj, name, args, limit)
     elif verb == "GET":
         own = obj is session.se_objects[0] and server.functions.get(name)
@@ -77,13 +89,60 @@ def operate(session, verb, request):
         session.check(obj, name)
         setattr(obj, name, args)
     elif verb == "DEL":
-        session.check(obj, name)
+        session.getattr(obj, name)  # it is there
         delattr(obj, name)
     elif verb == "RUN":
         raise ValueError("RUN without a name")
-    else:
+    elif verb != "DROP":
         raise ValueError("unknown request %r" % (verb,))
     return message.dumps(found, limit, session.wrap)
+
+
+def bound(session, obj, name, args):
+    """Raise if what a client wants of one of Python's own objects may have no end.
+
+    A list that gets its own iterator grows for ever, one that gets itself doubles, and lists
+    in lists in lists may be the same few, shown or compared over and over.
+    """
+    if name == "__contains__" and not hasattr(obj, name) and _iter(obj) is obj:
+        raise TypeError("'in' is not for what may have no end")
+    builtin = session.builtin
+    if not isinstance(obj, builtin):
+        return
+    limit = session.max_message
+    takes = name in _TAKES or name == "__setitem__" and type(args[0]) is slice
+    for x in args:
+        if isinstance(x, builtin[1:]):
+            if _length(x, 1) > limit:
+                raise MemoryError("an argument of more items than max_message")
+        elif takes and _iter(x):
+            raise TypeError("%r of what may have no end" % name)
+    if name in _WALKS:  # two are compared as deep as both of them are: obj is enough
+        _walk(obj, session.containers, limit, message.max_depth)
+
+
+def _iter(x):
+    # Return an iterator of x, or None.
+    try:
+        return iter(x)
+    except TypeError:
+        return None
+
+
+def _walk(x, containers, left, depth):
+    # Return left without the items of containers in x. Raises MemoryError if these are more.
+    if not isinstance(x, containers):
+        return left
+    if not depth:
+        raise ValueError("deeper than %d containers" % message.max_depth)
+    if isinstance(x, dict):
+        x = x.values()
+    for y in x:
+        if isinstance(y, containers):
+            left = _walk(y, containers, left - len(y), depth - 1)
+            if left < 0:
+                raise MemoryError("more items in containers than max_message")
+    return left
 
 
 class Functions:
@@ -114,12 +173,17 @@ def _names(session, obj):
 def _copy(session, obj, limit):
     # Return the frame of a copy of obj; what is in it and no value stays here.
     expose = session.server.expose
-    kind = type(obj)
-    if kind in (list, dict, set, bytearray):
+    base: Any = None
+    for kind in (list, dict, set, bytearray):
+        if isinstance(obj, kind):
+            base = kind
+    if base:
         if expose is not None and "__iter__" not in expose:
             raise AttributeError("'__iter__' is not for clients")
         found = obj
-    elif kind not in (tuple, frozenset) and hasattr(obj, "__dict__"):
+        if type(obj) is not base:  # what is derived from it
+            found = base(obj.items() if base is dict else obj)
+    elif type(obj) not in (tuple, frozenset) and hasattr(obj, "__dict__"):
         found = {}
         for name in _names(session, obj):
             value = obj.__dict__.get(name, len)
@@ -187,8 +251,6 @@ def _operator(a, name, args, limit):
             del a[b]
             return None
         if name == "__contains__":
-            if hasattr(a, "send"):  # a generator, which may have no end
-                raise TypeError("'in' is not for generators")
             return b in a
         if name == "__eq__":
             return a == b
@@ -230,7 +292,8 @@ def _binary(a, b, name, limit):
         if not isinstance(a, (str, bytes, bytearray)):  # "%999999999d"
             return a % b
     if name == "__pow__":
-        if not isinstance(a, int) or isinstance(b, int) and abs(b) * _bits(a) < _WIDE:
+        bits = _bits(a) if isinstance(a, int) else 1
+        if abs(b) * bits < _WIDE if isinstance(b, int) else not isinstance(a, int):
             return a**b
     if name == "__and__":
         return a & b

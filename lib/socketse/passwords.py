@@ -3,11 +3,16 @@
 from .stream import AsyncStreamRequestHandler  # first: the largest compiles best
 
 # isort: split
+from errno import ETIMEDOUT
+
 from . import guard, port
+from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
+_WAITS = const(3)  # of `timeout` seconds each for one change, however many lines come
+_LONGEST = const(3600)  # seconds of such a wait
 _WORDS = ("USER", "PASS", "NEWPASS")
 
 
@@ -52,12 +57,10 @@ class PasswordHandler(AsyncStreamRequestHandler):
             return
         self._say("200 hello, who are you?")
         given: Any = []
+        self._se_begin()
         while True:
-            try:
-                line = await self.rfile.readline()
-            except ValueError:
-                line = None
-            if not line or line[-1:] != b"\n":
+            line = await self._se_next()
+            if not line:
                 if line is None:
                     self._say("500 that line is too long")
                 return
@@ -79,7 +82,32 @@ class PasswordHandler(AsyncStreamRequestHandler):
                 if not await self._change(*given):
                     return  # or guessers would hold the places of others
                 given.clear()
+                self._se_begin()
             await self.wfile.drain()
+
+    def _se_begin(self):
+        # One who is slow, or talks of other things, does not hold a place for ever.
+        self._se_end = port.ticks_add(
+            port.ticks_ms(), int(_WAITS * 1000 * min(self.timeout or _LONGEST, _LONGEST))
+        )
+
+    @port.coro
+    def _se_next(self):
+        # Return the next line; b"": there is none, None: it is too long.
+        line = b""
+        while True:
+            if port.ticks_diff(self._se_end, port.ticks_ms()) < 0:
+                raise OSError(ETIMEDOUT, "the client takes too long")
+            data = yield from self.read(self.max_line)
+            line += data
+            end = line.find(b"\n") + 1
+            if end:
+                self._se_buffer = line[end:] + (self._se_buffer or b"")
+                return line[:end] if end <= self.max_line else None
+            if not data:
+                return data
+            if len(line) > self.max_line:
+                return None
 
     async def _change(self, user, old, new):
         # Say how it went. Return False if the client failed to prove who it is.

@@ -5,6 +5,7 @@ done with a proxy is asked of the server, one request at a time.
 """
 
 import socket
+from errno import ECONNABORTED, ECONNRESET, ENOTCONN, ETIMEDOUT
 
 from . import message, port
 
@@ -13,6 +14,13 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 
 _PAUSE_MS = 100  # before the second attempt to connect; then twice as long each time,
 _LONGEST_MS = 5000  # and at most so long
+# What tells that the server has closed the connection; 32: EPIPE.
+_GONE = (ECONNRESET, ECONNABORTED, ENOTCONN, 32)
+_LONGEST = 0x20000  # seconds of a timeout that are counted: ticks wrap
+# Dropped objects told of with a request, and the bytes of one that has room for that: the server
+# may be a board.
+_DROPS = 32
+_ROOM = 256
 
 # Python asks for these by their names, and so does a request. With __r: where a value is on the
 # left and the proxy on the right.
@@ -42,11 +50,9 @@ class Session(message.Stream):
         self._drops: Any = []  # ids that have no proxy any more
         self.methods: Any = {}  # (module, class, name) of what is known for a method
         self._lock = port._thread.allocate_lock() if port._thread else None
-        found = socket.getaddrinfo(client.host, client.port)[0]
-        sock: Any = socket.socket(found[0], socket.SOCK_STREAM)
+        self._late(client.timeout)
+        sock: Any = self._connect(client)
         try:
-            sock.settimeout(client.timeout)
-            sock.connect(found[-1])
             if client.ssl_context is not None:
                 if port.platform:
                     from .tlssocket import TLSSocket
@@ -56,6 +62,8 @@ class Session(message.Stream):
                 else:
                     sock = client.ssl_context.wrap_socket(sock, server_hostname=client.host)
             message.Stream.__init__(self, sock, client.max_message)
+            self._take = self._recv
+            del self._recv  # to have the class's, without a circle of references
             self.log_level = client.log_level
             self.log_file = client.log_file
             self.peer = "%s:%d" % (client.host, client.port)
@@ -67,6 +75,37 @@ class Session(message.Stream):
         except BaseException:
             sock.close()
             raise
+
+    def _connect(self, client):
+        # Return a socket that is connected to the first of the host's addresses that answers.
+        error: Any = OSError(113, "no address of %s" % client.host)  # EHOSTUNREACH
+        for found in socket.getaddrinfo(client.host, client.port):
+            if found[1] in (0, socket.SOCK_STREAM):
+                sock: Any = socket.socket(found[0], socket.SOCK_STREAM)
+                try:
+                    sock.settimeout(client.timeout)
+                    sock.connect(found[-1])
+                    return sock
+                except OSError as e:
+                    sock.close()
+                    error = e
+                except BaseException:
+                    sock.close()
+                    raise
+        raise error
+
+    def _late(self, seconds):
+        # From now on an answer may take so many seconds, in however many pieces it comes.
+        self._due = None
+        if seconds is not None:
+            ms = int(min(seconds, _LONGEST) * 1000)
+            self._due = port.ticks_add(port.ticks_ms(), ms)
+
+    def _recv(self, n):
+        data = self._take(n)
+        if self._due is not None and port.ticks_diff(self._due, port.ticks_ms()) < 0:
+            raise OSError(ETIMEDOUT, "the answer takes too long")
+        return data
 
     def readline(self, n):
         # For auth.login.
@@ -97,30 +136,65 @@ class Session(message.Stream):
             if self._lock:
                 self._lock.release()
 
+    def alone(self, function, *args):
+        """Call a function of a list or dict of this session's while no other thread does."""
+        # With a GIL that is so, and a finalizer may come in the middle of a request.
+        lock = self._lock if port.platform else None
+        if lock:
+            lock.acquire()
+        try:
+            return function(*args)
+        finally:
+            if lock:
+                lock.release()
+
     def _ask(self, verb, number, name, args, kwargs, timeout):
         if self.socket is None:
             raise ConnectionLost(107, "the session is closed or its connection lost")  # ENOTCONN
-        request = [verb, number, name, args if verb == "SET" else list(args), kwargs or {}, []]
-        while self._drops:  # they come by a finalizer, at any moment
-            number = self._drops.pop()
-            request[5].append(number)
-            request[5].append(1)
+        request = [verb, number, name, args if verb == "SET" else list(args), kwargs or {}]
         # What is not needed is left out.
         while not request[-1] and len(request) > 2 and not (verb == "SET" and len(request) == 4):
             request.pop()
         data = message.dumps(request, self.max_message, self._wrap)
+        while self._drops and verb != "BYE":  # they come by a finalizer, at any moment
+            if len(self._drops) <= _DROPS and len(data) < _ROOM:
+                request += [None, [], {}][len(request) - 2 :]
+                request.append(self._dropped())
+                data = message.dumps(request, self.max_message, self._wrap)
+                break
+            drop = ["DROP", 0, None, [], {}, self._dropped()]
+            self._exchange(message.dumps(drop, self.max_message), timeout)
+        data, body = self._exchange(data, timeout)
+        try:
+            return message.loads(data[8:], body, self, self._unwrap)
+        except message.MessageError:
+            self._lose()  # whatever comes next cannot be trusted
+            raise
+
+    def _dropped(self):
+        # Return some of the objects that have no proxy any more: [id, times, ...].
+        found: Any = []
+        while self._drops and len(found) < 2 * _DROPS:
+            found.append(self._drops.pop())
+            found.append(1)
+        return found
+
+    def _exchange(self, data, timeout):
+        # Send a frame and return the answer's first bytes and body.
         if self.log_level:
             from .faults import log
 
-            log(self, "SEND", data, "TO", request)
+            # Not the request itself: to show a proxy is to ask for it, in the middle of this.
+            log(self, "SEND", data, "TO", str(data[9:], "utf-8"))
         try:
             if timeout is not None:
                 self.socket.settimeout(timeout)
+            self._late(self._client.timeout if timeout is None else timeout)
             data = message._first(self, data)
             try:
                 self.write(data)
             except OSError as e:
-                if port.timeout(e):
+                if e.errno not in _GONE:
                     raise
                 # It may have said why it closes; else the end is found there again.
             data, body = message.receive(self)
@@ -139,11 +213,7 @@ class Session(message.Stream):
             from .faults import log
 
             log(self, "RECV", data + body, "FROM", body)
-        try:
-            return message.loads(data[8:], body, self, self._unwrap)
-        except message.MessageError:
-            self._lose()  # whatever comes next cannot be trusted
-            raise
+        return data, body
 
     def _lose(self):
         self._client.lost = True
@@ -158,11 +228,13 @@ class Session(message.Stream):
     def close(self):
         """End the session; again: nothing happens."""
         if self.socket is not None:
+            lost = self._client.lost
             try:
                 self.ask("BYE")
             except (OSError, message.MessageError):
-                self._client.lost = False  # it was to end anyway
-            self._end()
+                self._client.lost = lost  # it was to end anyway
+            finally:
+                self._end()
 
     def __del__(self):
         self._end()
@@ -204,7 +276,7 @@ class Proxy:
     """
 
     _session: "Any"
-    _id: int
+    _id: int = -3  # of none
     _kind: str
     _timeout: "Any" = None
 
@@ -241,20 +313,24 @@ class Proxy:
             raise AttributeError(name)
         session = self._session
         key = self._module, self._kind, name
-        text = session.methods.get(key, session)
+        text = session.alone(session.methods.get, key, session)
         if text is session:
             found = self._ask("GET", name)
             if type(found) is not Proxy or found._id >= 0:
                 return found
             text = found.__doc__
             if found._id == -1:
-                session.methods[key] = text
+                session.alone(session.methods.setdefault, key, text)
         return Method(self, name, text)
 
     def __setattr__(self, name, value):
         if name[:1] == "_":
             object.__setattr__(self, name, value)
         else:
+            # From now on it need not be the class's method.
+            session = self._session
+            key = self._module, self._kind, name
+            session.alone(session.methods.update, {key: session})
             self._ask("SET", name, value)
 
     def __delattr__(self, name):
@@ -291,7 +367,8 @@ class Proxy:
     def __del__(self):
         # In the middle of anything: only noted.
         if self._id > 0 and not hasattr(self, "_owner"):
-            self._session._drops.append(self._id)
+            session = self._session
+            session.alone(session._drops.append, self._id)
             object.__setattr__(self, "_id", -3)
 
     def __enter__(self):

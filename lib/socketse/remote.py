@@ -18,6 +18,7 @@ The last one tells of objects that the client has dropped, and how often it had 
     DEL  an attribute
     RUN  call a method
     OPS  use an operator, named as in Python: __getitem__, see operate.py
+    DROP nothing: for more dropped objects than another request has room for
     BYE  end the session
 
 Each is answered with what it gives: a value, or an object as a message of kind W; or with the
@@ -68,6 +69,8 @@ class RemoteMixIn:
                     "anybody could use your objects at %r: say who may, with secret= or allow=; "
                     'allow=["*"] for all' % host
                 )
+        if isinstance(self.expose, str):
+            raise TypeError("expose: a tuple of names, not a text: %r" % self.expose)
         if isinstance(self.secret, (str, bytes)):
             from .auth import Secret
 

@@ -23,7 +23,7 @@ def find(name):
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "handshake::plain tlssocket:: certificates:server_context/client_context:",
-        "mixed:: plain:: services::stream classics::services",
+        "names:: mixed:: plain:: tell:: services::stream classics::services",
         "operate:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",

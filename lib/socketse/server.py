@@ -31,7 +31,9 @@ def _mark_left(server, value):
         others.remove(server)
     if value:
         others.append(server)
-    _left = tuple(others[-8:])  # one that nobody cares for must not stay for ever
+    _left = tuple(others[-4:])  # rp2: there are 8 listeners in all
+    if len(others) > 4:
+        port.collect()  # boards close what nobody cares for
 
 
 class BaseServer:
@@ -102,7 +104,12 @@ class BaseServer:
                 self._se_poller = self._se_new_poller()
             while not self._se_stop:
                 try:
-                    ready = self._se_ready(poll_interval)
+                    try:
+                        ready = self._se_ready(poll_interval)
+                    except OSError:  # esp32: IDF's heap has nothing left for a select
+                        self._se_count("errors")
+                        port.sleep_ms(_ACCEPT_PAUSE_MS)
+                        continue
                     if not self._se_stop:
                         if ready:
                             self._handle_request_noblock()
@@ -247,7 +254,7 @@ class BaseServer:
 
         Boards have no sys.exc_info(): self.last_error is the exception.
         """
-        from .trouble import handle_error
+        from .tell import handle_error
 
         handle_error(self.last_error, client_address)
 
@@ -353,9 +360,11 @@ class TCPServer(BaseServer):
 
     def shutdown_request(self, request):
         """End one connection so that the last reply reaches the client, and close it."""
-        if request is not self._se_drained:
-            self._se_drain(request)
-        self.close_request(request)
+        try:
+            if request is not self._se_drained:
+                self._se_drain(request)
+        finally:  # Ctrl-C may hit it
+            self.close_request(request)
 
     def _se_drain(self, request):
         # Read away what the client is still sending.

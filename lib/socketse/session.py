@@ -9,6 +9,7 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 import sys
 
 from . import message, port
+from .names import has
 from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -20,8 +21,13 @@ _FUNCTION = type(lambda: 0)
 _INTERNAL: "Any" = (type, type(sys))
 if not port.platform:
     _INTERNAL = port.internal
-# Of text and bytes: what gives more than it gets.
-_WIDE = "format format_map center ljust rjust zfill expandtabs"
+# Of text, bytes and ints: what gives more than it gets.
+_WIDE = "format format_map center ljust rjust zfill expandtabs replace translate join to_bytes"
+# Python's own containers, and what they show of themselves: see operate.bound().
+_pairs: "Any" = {}
+_CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
+_BUILTIN = (_GENERATOR,) + _CONTAINERS + (bytearray, bytes, str, int, range, type(_pairs.keys()))
+platform = port.platform
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
 
@@ -37,10 +43,13 @@ class Session(AsyncStreamRequestHandler):
     timeout: "float | None" = 600  # seconds that a client may be silent
     log_level = 0
     se_met = 0
+    se_kinds = b"PV"  # no exception of a client's is to be raised here
     se_quick = False  # True: the version is told, and nobody keeps a log
     server: "Any"
     is_function = staticmethod(is_function)
     internal = _INTERNAL
+    containers = _CONTAINERS
+    builtin = _BUILTIN
     user = ""  # who has proven to know a secret
 
     def setup(self):
@@ -52,6 +61,8 @@ class Session(AsyncStreamRequestHandler):
         self.timeout = server.session_timeout
         self.se_objects: Any = [None]  # by id
         self.se_counts: Any = [1]  # how often the client was told of each
+        self.se_known: Any = set()  # names that MicroPython has to remember anyway
+        self.se_told: Any = []  # ids in the answer that is being made
         self.se_calls = server.max_calls  # that are left
         self.se_tick: Any = port.ticks_ms()  # when they were counted last
         if server.log_level:
@@ -107,18 +118,20 @@ class Session(AsyncStreamRequestHandler):
         if type(request) is not list or not request:
             raise message.MessageError("a request is a list")
         verb = request[0]
-        if verb == "BYE":
-            self.se_objects = None
-            return message.dumps(None, self.max_message)
+        if self.se_told:
+            self.se_told.clear()
         try:
             server = self.server
             size = len(request)
+            if server.on_request:
+                server.on_request(self, request)
+            if verb == "BYE":
+                self.se_objects = None
+                return message.dumps(None, self.max_message)
             if self.se_objects[0] is None and verb != "NEW":
                 raise ValueError("the first request is NEW, not %r" % (verb,))
             if size > 5:
                 self.drop(request[5])
-            if server.on_request:
-                server.on_request(self, request)
             if verb == "RUN" and size > 2:
                 obj = self.unwrap("o", request[1])
                 name = request[2]
@@ -126,8 +139,11 @@ class Session(AsyncStreamRequestHandler):
                 if server.functions and obj is self.se_objects[0]:
                     method = server.functions.get(name)
                 if method is None:
-                    self.check(obj, name)
-                    method = getattr(obj, name)
+                    if self.check(obj, name):
+                        from .operate import bound
+
+                        bound(self, obj, name, request[3] if size > 3 else ())
+                    method = self.find(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
                 if size > 4:
@@ -147,27 +163,41 @@ class Session(AsyncStreamRequestHandler):
             found = e
         if isinstance(found, MemoryError):
             port.collect()
+        if verb == "BYE":  # nobody is kept from going
+            self.se_objects = found = None
+        else:
+            for i in self.se_told:  # the client does not hear of these
+                self.drop((i, 1))
         return message.dumps(found, self.max_message)
 
     def getattr(self, obj, name):
         # Return an attribute, if clients may have it.
         self.check(obj, name)
+        return self.find(obj, name)
+
+    def find(self, obj, name):
+        # Return an attribute that clients may have.
+        if platform and name not in self.se_known:
+            if not has(obj, name):
+                raise AttributeError("%r has no attribute %r" % (type(obj).__name__, name))
+            self.se_known.add(name)
         return getattr(obj, name)
 
     def check(self, obj, name):
-        # Raise AttributeError if clients may not know this attribute.
+        # Raise AttributeError if clients may not know this attribute. Return whether obj is one
+        # of Python's own.
         expose = self.server.expose
+        own = isinstance(obj, _BUILTIN)
         if (
             type(name) is not str
             or name[:1] in "_"
             or expose is not None
             and name not in expose
-            or isinstance(obj, (str, bytearray))
-            and name in _WIDE
-            or type(obj) is _GENERATOR
-            and name != "close"
+            or own
+            and (name in _WIDE.split() or type(obj) is _GENERATOR and name != "close")
         ):
             raise AttributeError("%r is not for clients" % (name,))
+        return own
 
     # The table of objects.
 
@@ -204,8 +234,10 @@ class Session(AsyncStreamRequestHandler):
                     # Else what stays would lie among garbage, all over the heap, and leave no
                     # large piece of it.
                     port.collect()
-                self.se_objects.append(obj)
+                # In this order: for want of memory there may be a count too many, but none less.
                 self.se_counts.append(0)
+                self.se_objects.append(obj)
+        self.se_told.append(i)
         self.se_counts[i] += 1
         text = getattr(obj, "__doc__", None)
         text = text[:200] if type(text) is str else None

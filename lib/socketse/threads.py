@@ -51,8 +51,10 @@ class ThreadingMixIn:
         self._threads = ()  # those that run, and some that have ended
         # (request, client_address, whether any thread will do), the oldest first
         self._se_waiting = ()
+        # Now, and not in threads: without a GIL others would see it half made.
+        from .tell import handle_error  # noqa: F401
+
         if getattr(self.RequestHandlerClass, "disable_nagle_algorithm", False):
-            # Now, and not in several threads at once: they would see it half made.
             from . import options  # noqa: F401
         if hasattr(self.RequestHandlerClass, "_se_blame"):  # AsyncStreamRequestHandler's
             from .alone import run  # noqa: F401
@@ -79,19 +81,20 @@ class ThreadingMixIn:
     def process_request_thread(self, request, client_address):
         """Handle one request in its thread, as process_request does without threads."""
         try:
-            self._se_count("active")
             try:
-                self.finish_request(request, client_address)
+                self._se_count("active")
+                try:
+                    self.finish_request(request, client_address)
+                finally:
+                    self._se_count("active", -1)
+            except Exception as e:
+                self._se_report(request, client_address, e)
             finally:
-                self._se_count("active", -1)
-        except Exception as e:
-            self._se_report(request, client_address, e)
+                self.shutdown_request(request)
         except KeyboardInterrupt:
             if self._se_is_serving():
                 raise
             self._se_interrupted = True  # unix: Ctrl-C may hit any thread; serve_forever is to end
-        finally:
-            self.shutdown_request(request)
 
     def _se_start(self, request, client_address):
         # Return True if a thread has taken the request, None if all are busy, else False.
@@ -196,8 +199,12 @@ class ThreadingMixIn:
         for i, entry in enumerate(self._se_waiting):
             if entry[0] is request:
                 self._se_stop_waiting(i)
-                if not self._se_start(request, entry[1]):
-                    self._se_handle_inline(request, entry[1])
+                try:
+                    if not self._se_start(request, entry[1]):
+                        self._se_handle_inline(request, entry[1])
+                except BaseException:
+                    self.close_request(request)
+                    raise
                 return True
         return False
 

@@ -9,7 +9,6 @@ from errno import EAGAIN, ECONNABORTED, ETIMEDOUT
 
 from . import port
 from .port import const
-from .workers import new_lock
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -30,7 +29,13 @@ _PIECE = const(4096)
 _EACH = const(36000)
 
 # unix and rp2 have no GIL, and connections share their context's random numbers.
-_lock = new_lock()
+_lock: "Any"
+if port._thread:
+    _lock = port._thread.allocate_lock()
+else:
+    from .workers import new_lock
+
+    _lock = new_lock()
 
 
 class Wire(io.IOBase):

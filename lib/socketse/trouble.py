@@ -2,12 +2,8 @@
 
 import errno
 import os
-import sys
 
-from . import limits, port
-
-if False:  # for the type checker: boards have no typing, and compilers drop this
-    from typing import Any
+from . import limits
 
 _WILD = ("", "0.0.0.0", "::")
 
@@ -21,18 +17,6 @@ def find(name, rooms):
     if name.startswith("Forking"):
         name += ": microcontrollers cannot fork; use ThreadingMixIn or MultiplexingMixIn"
     raise AttributeError("socketse has no " + name)
-
-
-def handle_error(error, client_address):
-    """Print what BaseServer.handle_error tells of an exception."""
-    err: Any = sys.stderr
-    print("-" * 40, file=err)
-    print("Exception occurred during processing of request from", client_address, file=err)
-    if port.platform:
-        sys.print_exception(error, err)
-    else:
-        port.print_exception(error, err)
-    print("-" * 40, file=err)
 
 
 def new_guard(core):
@@ -87,6 +71,8 @@ def bind(error, address, family):
 
 def server_close(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
+    from .server import _mark_left
+
     for loop in left:
         for old in getattr(loop, "servers", (loop,)):  # a Multiplexer's
             if not _overlap(old, server):
@@ -97,6 +83,8 @@ def server_close(left, server):
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
             if old is not loop:
                 loop._se_hub.discard(None)
+                if not loop.servers:
+                    _mark_left(loop, False)  # nobody would close it
 
 
 def _unlink(path):

@@ -41,12 +41,12 @@ class UDPServer(TCPServer):
     def get_request(self):
         """Return ((data, socket), client_address) of the next datagram."""
         # One byte more than wanted tells a datagram that is too long.
+        size = self.max_packet_size + 1
         try:
-            data, client_address = self.socket.recvfrom(self.max_packet_size + 1)
+            data, client_address = self.socket.recvfrom(size)
         except MemoryError:
-            self.socket.recvfrom(1)  # away with it: it would be the next one for ever
             self._se_count("out_of_memory")
-            raise OSError("no memory for a datagram")
+            data, client_address = self._se_retry(size)
         if len(data) > self.max_packet_size:
             self._se_count("truncated")
             data = data[: self.max_packet_size]
@@ -55,20 +55,47 @@ class UDPServer(TCPServer):
             raise OSError("an empty datagram")
         return (data, self.socket), client_address
 
+    def _se_retry(self, size):
+        # Take a datagram into less than size bytes of heap, or throw it away: it would be the next
+        # one for ever. It may be gone already: there was only too little for its address.
+        self.socket.settimeout(0)
+        try:
+            while True:
+                size = size >> 2 or 1
+                try:
+                    found = self.socket.recvfrom(size)
+                    break
+                except MemoryError:
+                    if size == 1:
+                        raise
+        finally:
+            self.socket.settimeout(None)
+        if len(found[0]) == size:
+            raise OSError("no memory for a datagram")
+        return found
+
     def _se_reopen(self):
         if self._se_poller:
             self._se_poller.unregister(self.socket)
         self.socket.close()
         while not self._se_stop:
-            self.socket = port.Socket(self.address_family, self.socket_type)
             try:
+                self.socket = port.Socket(self.address_family, self.socket_type)
                 self.server_bind()
                 break
-            except OSError:
+            except Exception:  # OSError or MemoryError; a tuple of both would need memory
                 self.socket.close()
-                port.sleep_ms(100)  # nothing can be served before that has worked
-        if self._se_poller and not self._se_stop:
-            self._se_poller.register(self.socket, 1)
+                self._se_wait_for_memory()
+        while self._se_poller and not self._se_stop:
+            try:
+                self._se_poller.register(self.socket, 1)
+                break
+            except MemoryError:
+                self._se_wait_for_memory()  # the poller must not be used before that has worked
+
+    def _se_wait_for_memory(self):
+        port.collect()
+        port.sleep_ms(100)  # nothing can be served meanwhile
 
     def shutdown_request(self, request):
         """Nothing is to be closed."""

@@ -71,7 +71,11 @@ class Socket(io.IOBase):
     def accept(self):
         """Return (Socket, address)."""
         native, addr = accept_native(self)
-        return Socket(self.family, self.type, native), addr
+        try:
+            return Socket(self.family, self.type, native), addr
+        except MemoryError:
+            native.close()
+            raise
 
     def recvfrom(self, *args):
         """Return (data, address)."""

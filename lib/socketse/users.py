@@ -13,10 +13,13 @@ from binascii import a2b_base64, b2a_base64
 from errno import ENOENT
 
 from . import port
+from .port import const
 from .scram import encode, finish, keys, salted, same, sha256
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
+
+_MOST = const(10000000)  # iterations: seconds on a PC; a damaged file asks for no more
 
 # Of all users files: two objects may mean one file.
 _lock: "Any" = port._thread and port._thread.allocate_lock()
@@ -28,7 +31,8 @@ class Users:
     path        of the file; if it is missing nobody is known, and set() makes it
     iterations  of the hash in new entries; None: 2,000 on boards, else 100,000.
                 A host can write a board's file: with as few as the board can stand
-    Names have 1 to 64 bytes, no colon, no control character, and do not begin with #;
+    Names have 1 to 64 bytes, no colon, no control character, no space at either end, and do not
+    begin with #;
     passwords have 1 to 128 bytes. Both are str or UTF-8, taken as they are.
     Methods raise OSError if the file cannot be read or written, ValueError if it is damaged.
     """
@@ -36,8 +40,8 @@ class Users:
     def __init__(self, path, iterations=None):
         if iterations is None:
             iterations = 100000 if port.platform in ("", "linux") else 2000
-        if iterations < 1:
-            raise ValueError("iterations of a hash: at least 1, not %r" % (iterations,))
+        if not 1 <= iterations <= _MOST:
+            raise ValueError("iterations of a hash: 1 to ten million, not %r" % (iterations,))
         self.path = path
         self.iterations = iterations
         self._seed = os.urandom(16)
@@ -49,7 +53,10 @@ class Users:
         matches, the same each time.
         """
         name = encode(user)
-        n = self.iterations
+        number: Any = int
+        pick = number.from_bytes(sha256(name).digest()[:3], "big")
+        count = 0
+        like = None  # whose iterations who is not known has: of any other, as these may differ
         seed = self._seed
         found = None
         try:
@@ -59,15 +66,22 @@ class Users:
                     if this and entry:
                         if this == name and not found:
                             found = entry
-                        if seed is self._seed:
+                        if not count:
                             seed = entry
+                        count += 1
+                        if pick % count == 0:
+                            like = entry
         except OSError as e:
             if e.errno != ENOENT:
                 raise
         if found:
             return _parse(found, self.path)
-        if seed is not self._seed:
-            n = _parse(seed, self.path)[0]
+        n = self.iterations
+        if like:
+            try:
+                n = _parse(like, self.path)[0]
+            except ValueError:
+                pass  # somebody else's line, of which nothing is to be seen
         salt = sha256(seed + b"\0" + name).digest()[:16]
         return n, salt, os.urandom(32), os.urandom(32)
 
@@ -127,11 +141,15 @@ class Users:
         name = encode(user)
         if not 0 < len(name) <= 64 or b":" in name or name[0] == 35 or _has_controls(name):
             raise ValueError("no name for a user: %r" % (user,))
+        if name.strip() != name:  # it would be read as another
+            raise ValueError("a user's name begins and ends with no space: %r" % (user,))
         name.decode()
         self._replace(name, finish(self._line(name, _password(password), None)), None)
 
     def delete(self, user):
         """Forget a user. Returns False if there was none."""
+        if not user:  # who has no name is on no line, but comments have none either
+            return False
         return self._replace(encode(user), b"", None)
 
     @port.coro
@@ -186,9 +204,9 @@ class Users:
                     this, entry = _split(other)
                     if this != name:
                         f.write(other if other[-1:] == b"\n" else other + b"\n")
-                    elif expected and _parse(entry, self.path) != expected:
-                        return False
-                    elif not found:
+                    elif not found:  # of two the first one counts
+                        if expected and _parse(entry, self.path) != expected:
+                            return False
                         found = True
                         f.write(line)
         except OSError as e:
@@ -236,8 +254,11 @@ def _parse(entry, path):
         salt, stored, server = rest.replace(b":", b"$").split(b"$")
         stored = a2b_base64(stored)
         server = a2b_base64(server)
+        n = int(n)
         if kind != b"SCRAM-SHA-256" or len(stored) != 32 or len(server) != 32:
             raise ValueError
-        return int(n), a2b_base64(salt), stored, server
+        if not 1 <= n <= _MOST:
+            raise ValueError
+        return n, a2b_base64(salt), stored, server
     except ValueError:
         raise ValueError("a line of %s is not NAME:SCRAM-SHA-256$..." % path)

@@ -20,7 +20,8 @@ class _NoLock:
         return None
 
 
-new_lock = port._thread.allocate_lock if port._thread else _NoLock
+new_lock: "Any" = port._thread.allocate_lock if port._thread else _NoLock
+_lock = new_lock()  # held to look who takes what a thread is to do
 
 
 class _Thread:
@@ -33,6 +34,7 @@ class _Thread:
 
     def __init__(self, target, args, stack_size, daemon):
         self._run_args = target, args
+        self._taken = False
         self.ident = None
         if port.platform == "rp2":
             port.collect()  # rp2: a MemoryError while it starts loses the core until reset
@@ -48,6 +50,11 @@ class _Thread:
             try:
                 port._thread.start_new_thread(self._run, ())
                 return
+            except MemoryError:
+                # It may run all the same: its number is an address, and needs memory.
+                if self._take():
+                    raise
+                return
             except OSError:
                 # rp2: the core is free only a little after its last thread has done its work.
                 tries -= 1
@@ -55,7 +62,16 @@ class _Thread:
                     raise
                 port.sleep_ms(1)
 
+    def _take(self):
+        # Return True to the first who asks.
+        with _lock:
+            taken = self._taken
+            self._taken = True
+        return not taken
+
     def _run(self):
+        if not self._take():
+            return  # who has started it has been told that it did not work
         try:
             try:
                 self.ident = port.get_ident()

@@ -4,9 +4,12 @@ https://docs.python.org/3/library/xmlrpc.server.html, http://xmlrpc.com/spec.md
 """
 
 from .http import BaseHTTPRequestHandler  # first: the largest compiles best into a whole heap
+from .names import has
 from .server import TCPServer
 
 # isort: split
+# Each call needs them: later they would land in the middle of the heap.
+from . import httpbody, httpdate, httperror, port  # noqa: F401
 from .xmlvalues import Binary, DateTime, Fault, dumps, loads
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -135,17 +138,19 @@ class SimpleXMLRPCServer(TCPServer):
 
     def _dispatch(self, method, params):
         func = self.funcs.get(method)
-        if func is None and method not in self.funcs and self.instance is not None:
+        if func is None and self.instance is not None:
             if hasattr(self.instance, "_dispatch"):
                 return self.instance._dispatch(method, params)
-            func = self.instance
-            try:
-                for name in method.split(".") if self.allow_dotted_names else (method,):
-                    if name[:1] == "_":
-                        raise AttributeError(name)
-                    func = getattr(func, name)
-            except AttributeError:
-                func = None
+            func = self._se_find(method)
         if func is None:
             raise Exception('method "%s" is not supported' % method)
         return func(*params)
+
+    def _se_find(self, method):
+        # Return the method of the instance; None: it has none of that name.
+        found = self.instance
+        for name in method.split(".") if self.allow_dotted_names else (method,):
+            if name[:1] == "_" or port.platform and not has(found, name):
+                return None
+            found = getattr(found, name, None)
+        return found

@@ -31,8 +31,8 @@ def _help(server, method):
     if function is None and server.instance is not None:
         if hasattr(server.instance, "_methodHelp"):
             return server.instance._methodHelp(method)
-        if method[:1] != "_" and not hasattr(server.instance, "_dispatch"):
-            function = getattr(server.instance, method, None)
+        if not hasattr(server.instance, "_dispatch"):
+            function = server._se_find(method)
     text = getattr(function, "__doc__", None) or ""  # MicroPython keeps none
     lines = [line.strip() for line in text.strip().split("\n")]
     return "\n".join(lines)
@@ -55,10 +55,13 @@ class Multicall:
         """Return [result], or a dict of faultCode and faultString, for each of calls."""
         results: list = []
         for one in calls:
+            method, params = one["methodName"], one["params"]
             try:
-                results.append([self.server._dispatch(one["methodName"], one["params"])])
+                results.append([self.server._dispatch(method, params)])
             except Fault as e:
                 results.append({"faultCode": e.faultCode, "faultString": e.faultString})
+            except MemoryError:
+                raise  # the server is to know
             except Exception as e:
                 results.append({"faultCode": 1, "faultString": "%s:%s" % (type(e), e)})
         return results

@@ -2,15 +2,29 @@
 
 from binascii import a2b_base64, b2a_base64
 
+from . import port
+from .port import const
+
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-# Which elements may stand in which.
-_INSIDE = (
-    " methodCall: methodName params, params: param, param: value, array: data, data: value, "
-    "struct: member, member: name value, value: int i4 i8 boolean string double "
-    "dateTime.iso8601 base64 nil ex:nil array struct,"
-)
+# Which elements may stand in which, with text around.
+_INSIDE = {
+    "": ("methodCall",),
+    "methodCall": ("methodName", "params"),
+    "params": ("param",),
+    "param": ("value",),
+    "array": ("data",),
+    "data": ("value",),
+    "struct": ("member",),
+    "member": ("name", "value"),
+    "value": (
+        "int i4 i8 boolean string double dateTime.iso8601 base64 nil ex:nil array struct".split()
+    ),
+}
+_TAGS = const(64)  # so many leave some 5 kB of garbage
+_SLASH = const(47)
+_QUESTION = const(63)
 _NONE = ()  # no value
 
 
@@ -55,12 +69,6 @@ class DateTime:
         return self.value
 
 
-def _children(name):
-    # Return the names of the elements that may stand in one, with text around.
-    start = _INSIDE.find(" %s: " % name)
-    return _INSIDE[start : _INSIDE.find(",", start)].split(" ") if start >= 0 else None
-
-
 def _wrong(at):
     return ValueError("not an XML-RPC call: byte %d" % at)
 
@@ -76,32 +84,38 @@ def loads(data, max_depth, use_builtin_types):
     names: list = []
     found: list = []
     result: Any = None
-    at = 0
+    at = tags = 0
     while True:
+        tags += 1
+        if port.platform and tags % _TAGS == 0:
+            port.collect()  # or the values would stand all over the heap, among garbage
         end = data.find(b"<", at)
         text = data[at : end if end >= 0 else len(data)]
         name = names[-1] if names else ""
-        children = _children(name)
+        children = _INSIDE.get(name, _NONE)
         full = name == "value" and found[-1][0] is not _NONE
-        if text.strip() and (not names or full or children and name != "value"):
+        if text.strip() and (full or children and name != "value"):
             raise _wrong(at)  # text where none belongs
         if end < 0:
             break
         at = data.find(b">", end) + 1
-        tag = str(data[end + 1 : at - 1], "utf-8").rstrip()
-        if not at or tag[:1] == "!" or tag[:1] == "?" and (end or tag[-1:] != "?"):
-            raise _wrong(end)  # no end, a comment, CDATA, a document type, an instruction
-        if tag[:1] == "?":
+        if not at:
+            raise _wrong(end)
+        kind = data[end + 1]
+        tag = str(data[end + 2 if kind == _SLASH else end + 1 : at - 1], "utf-8").rstrip()
+        if kind == _QUESTION:
             tag = tag.lower()
+            if end or tag[-1] != "?":
+                raise _wrong(end)
             if "encoding" in tag and "utf-8" not in tag and "us-ascii" not in tag:
                 raise _wrong(end)
             continue
-        if tag[:1] != "/":
-            empty = tag[-1:] == "/"
+        if kind != _SLASH:
+            empty = data[at - 2] == _SLASH
             if empty:
                 tag = tag[:-1].rstrip()
             if (
-                not (tag in children if children else not names and tag == "methodCall")
+                tag not in children
                 or full
                 or text.strip()
                 or not names
@@ -117,7 +131,7 @@ def loads(data, max_depth, use_builtin_types):
             if not empty:
                 continue
             text = b""
-        elif not names or tag[1:] != name:
+        elif not names or tag != name:
             raise _wrong(end)
         # The end of an element: its item goes to a slot of its parent, or, -1, to the end of it.
         tag = names.pop()
@@ -188,43 +202,53 @@ def _scalar(tag, text, use_builtin_types):
 
 def _text(data):
     # Return text with the five entities and the characters by number put in.
-    text = str(data, "utf-8")
-    if "\r" in text:  # XML 1.0, 2.11
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "&" not in text:
-        return text
-    parts = text.split("&")
-    found = [parts[0]]
-    for part in parts[1:]:
-        end = part.find(";")
-        name = part[:end] if 0 < end < 12 else ""
-        c = {"lt": 60, "gt": 62, "amp": 38, "quot": 34, "apos": 39}.get(name, 0)
-        if name[:2] == "#x":
+    if b"\r" in data:  # XML 1.0, 2.11
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    parts = data.split(b"&")
+    for i in range(1, len(parts)):
+        part = parts[i]
+        end = part.find(b";")
+        name = part[:end] if 0 < end < 12 else b""
+        c = {b"lt": 60, b"gt": 62, b"amp": 38, b"quot": 34, b"apos": 39}.get(name, 0)
+        if name[:2] == b"#x":
             c = int(name[2:], 16)
-        elif name[:1] == "#":
+        elif name[:1] == b"#":
             c = int(name[1:])
         # XML 1.0, 2.2
         if c < 32 and c not in (9, 10, 13) or 0xD800 <= c < 0xE000 or c > 0x10FFFF:
-            raise ValueError(text)
-        found.append(chr(c) + part[end + 1 :])
-    return "".join(found)
+            raise ValueError(data)
+        parts[i] = _utf8(c) + part[end + 1 :]
+    return str(b"".join(parts), "utf-8")
+
+
+def _utf8(c):
+    # Return a character as bytes. What chr() returns, MicroPython keeps for ever.
+    if c < 128:
+        return bytes((c,))
+    tail = b""
+    most = 63  # that the first byte has room for
+    while c > most:
+        tail = bytes((c & 63 | 128,)) + tail
+        c >>= 6
+        most >>= 1
+    return bytes((~most << 1 & 255 | c,)) + tail
 
 
 def dumps(params, allow_none):
-    """Return the bytes of an answer: of (result,), or of a Fault.
+    """Return an answer, in a buffer of bytes: of (result,), or of a Fault.
 
     Raises TypeError or OverflowError for a result that cannot be sent.
     """
-    out = [b"<?xml version='1.0'?>\n<methodResponse>"]
+    out = bytearray(b"<?xml version='1.0'?>\n<methodResponse>")
     if isinstance(params, Fault):
-        out.append(b"<fault>")
+        out += b"<fault>"
         _dump({"faultCode": params.faultCode, "faultString": params.faultString}, out, 0, 1)
-        out.append(b"</fault></methodResponse>\n")
+        out += b"</fault></methodResponse>\n"
     else:
-        out.append(b"<params><param>")
+        out += b"<params><param>"
         _dump(params[0], out, allow_none, 1)
-        out.append(b"</param></params></methodResponse>\n")
-    return b"".join(out)
+        out += b"</param></params></methodResponse>\n"
+    return out
 
 
 def _dump(value, out, allow_none, depth):
@@ -251,20 +275,20 @@ def _dump(value, out, allow_none, depth):
         value = value.data if isinstance(value, Binary) else value
         text = "<base64>\n%s</base64>" % str(b2a_base64(value), "ascii")
     elif isinstance(value, (list, tuple)):
-        out.append(b"<value><array><data>")
+        out += b"<value><array><data>"
         for one in value:
             _dump(one, out, allow_none, depth + 1)
-        out.append(b"</data></array></value>")
+        out += b"</data></array></value>"
         return
     elif isinstance(value, dict):
-        out.append(b"<value><struct>")
+        out += b"<value><struct>"
         for name in value:
             if not isinstance(name, str):
                 raise TypeError("dictionary key must be string")
-            out.append(("<member><name>%s</name>" % _escape(name)).encode())
+            out += ("<member><name>%s</name>" % _escape(name)).encode()
             _dump(value[name], out, allow_none, depth + 1)
-            out.append(b"</member>")
-        out.append(b"</struct></value>")
+            out += b"</member>"
+        out += b"</struct></value>"
         return
     elif isinstance(value, DateTime):
         text = "<dateTime.iso8601>%s</dateTime.iso8601>" % value.value
@@ -275,7 +299,7 @@ def _dump(value, out, allow_none, depth):
         return
     else:
         raise TypeError("cannot marshal %s objects" % type(value))
-    out.append(("<value>%s</value>" % text).encode())
+    out += ("<value>%s</value>" % text).encode()
 
 
 def _escape(text):

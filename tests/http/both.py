@@ -57,6 +57,12 @@ class Handler(server.SimpleHTTPRequestHandler):
             words = [self.command, self.path, self.request_version, self.headers["Accept"]]
             words += [self.headers.get("x-none", "nothing"), "accept" in self.headers, fields]
             words += [self.close_connection, self.client_address[0], self.requestline]
+            words += [
+                str(self.headers),
+                list(self.headers.keys()),
+                [name for name in self.headers],
+            ]
+            words += [self.address_string(), self.connection is self.request]
             body = repr(words).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
@@ -82,7 +88,7 @@ class Handler(server.SimpleHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Say what would be logged."""
-        print(format % args)
+        print("%s [%s] %s" % (self.address_string(), self.log_date_time_string(), format % args))
 
 
 print("ready")

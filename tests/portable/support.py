@@ -7,6 +7,8 @@ import time
 MICROPYTHON = sys.implementation.name == "micropython"
 SCALE = int(os.getenv("SCALE") or 1)  # 10 for `make test-all`
 BOARD = os.getenv("BOARD")  # "esp32" or "rp2" where one is played, else None
+BACKLOG = 6 if BOARD else 50  # Linux lets a client wait a second when it is full
+MOST = {"rp2": 4, "esp32": 8}.get(BOARD, 1000)  # connections at once
 if MICROPYTHON:
     import usocket as socket  # clients are no boards: the host's own, past the stand-in
 else:
@@ -17,6 +19,15 @@ HOST = "127.0.0.1"
 
 class Skip(Exception):
     """The test needs something that this interpreter lacks: its message names it."""
+
+
+def personality():
+    """Return the module with the switches of the board that is played, or skip the test."""
+    if not BOARD:
+        raise Skip("a board's traps: this is none")
+    import personality
+
+    return personality
 
 
 def rooms_are_files():

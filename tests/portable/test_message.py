@@ -111,6 +111,11 @@ def test_frames_are_as_documented():
     assert pipe.data.replace(b" ", b"")[9:] == b'{"a":{"!t":[1]}}'
     assert pipe.data[8:9] == b"P"
     pipe = Pipe(met=3)
+    message.send(pipe, [2**53 - 1, 2**53, -(2**53)])
+    assert pipe.data[9:] == (
+        b'[9007199254740991,{"!i":"20000000000000"},{"!i":"-20000000000000"}]'
+    )
+    pipe = Pipe(met=3)
     message.send(pipe, ValueError("no"))
     assert pipe.data[8:9] == b"E"
 
@@ -173,7 +178,19 @@ def test_an_exception_is_raised_at_the_other_end():
         assert error.args == (name, "x")
 
 
-def test_a_long_exception_is_cut():
+def test_an_exception_that_cannot_be_shown_travels():
+    class Dumb(Exception):
+        def __str__(self):
+            raise KeyError("no text")
+
+        __repr__ = __str__
+
+    for error in (Dumb(1), Dumb(Dumb()), ValueError(Dumb(), "\ud800"), ValueError("\ud800")):
+        data = message.dumps(error, 2000)
+        assert data[8:9] == b"E" and type(error).__name__.encode() in data
+        if not support.MICROPYTHON or "\ud800" not in error.args:
+            found = raises(Exception, message.recv, Pipe(data, 3))
+            assert type(error).__name__ in (type(found).__name__, found.args[0])
     for limit in (200, 2000):
         for error in (ValueError("x" * 10000), ValueError(*("\u20ac" * 1000,) * 20)):
             data = message.dumps(error, limit)

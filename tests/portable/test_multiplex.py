@@ -23,8 +23,10 @@ from socketse import (
     port,
 )
 from support import (
+    BACKLOG,
     BOARD,
     MICROPYTHON,
+    MOST,
     SCALE,
     Client,
     Skip,
@@ -77,7 +79,7 @@ class running(serving):
 
 
 def server_with(handler=Echo, kind=MultiplexingTCPServer, **attributes):
-    attributes["request_queue_size"] = 50  # Linux lets a client wait a second when it is full
+    attributes["request_queue_size"] = BACKLOG
     return type("Server", (kind,), attributes)(free(), handler)
 
 
@@ -150,17 +152,18 @@ def test_a_server_has_all_its_attributes_before_it_serves():
 
 def test_clients_are_served_at_once():
     with serving(server_with(max_connections=30)) as server:
-        clients = [Client(server.server_address) for _ in range(20)]
-        wait_until(lambda: server.stats["accepted"] == 20)
+        n = min(20, MOST)
+        clients = [Client(server.server_address) for _ in range(n)]
+        wait_until(lambda: server.stats["accepted"] == n)
         for c in reversed(clients):
             exchange(c)
-        assert server.stats["active"] == 20
+        assert server.stats["active"] == n
         for c in clients:
             exchange(c, b"again\n")
             c.close()
         wait_until(lambda: server.stats["active"] == 0)
     stats = server.stats
-    assert stats["bytes_in"] == stats["bytes_out"] == 20 * len(ONE_LINE + b"again\n"), stats
+    assert stats["bytes_in"] == stats["bytes_out"] == n * len(ONE_LINE + b"again\n"), stats
     assert stats["evicted"] == stats["errors"] == stats["timed_out"] == 0, stats
 
 
@@ -604,17 +607,18 @@ def test_a_dripping_client_cannot_hold_up_a_plain_handler():
 def test_client_speaks_first():
     # With the 10 s of plain handlers: a silent client would be noticed.
     with serving(server_with(EagerEcho, max_connections=40)) as server:
-        silent = [Client(server.server_address) for _ in range(10)]
-        wait_until(lambda: server.stats["accepted"] == 10)
+        n = min(10, MOST)
+        silent = [Client(server.server_address) for _ in range(n)]
+        wait_until(lambda: server.stats["accepted"] == n)
         for _ in range(3):
             is_answered(server.server_address)
-        wait_until(lambda: server.stats["active"] == 10)
+        wait_until(lambda: server.stats["active"] == n)
         for c in silent:
             exchange(c)
             assert c.rest() == b""
             c.close()
         wait_until(lambda: server.stats["active"] == 0)
-    assert server.stats["accepted"] == 13 and server.stats["evicted"] == 0
+    assert server.stats["accepted"] == n + 3 and server.stats["evicted"] == 0
 
 
 def test_client_that_should_speak_first_is_evicted():
@@ -809,15 +813,19 @@ def test_stats_are_sums():
 def test_all_kinds_of_servers_in_one_multiplexer():
     hasty()
     hub = Multiplexer(max_connections=40)
-    servers = [
-        server_with(Echo, TCPServer),
-        server_with(Echo, MultiplexingTCPServer),
-        server_with(PlainEcho, TCPServer, handle_error=tell_nobody),
-        server_with(EagerEcho, TCPServer),
+    kinds = [
+        (Echo, TCPServer, {}),
+        (EagerEcho, ThreadingTCPServer, {"max_threads": 1}),
+        (EagerEcho, TCPServer, {}),
+        (Echo, MultiplexingTCPServer, {}),
+        (PlainEcho, TCPServer, {"handle_error": tell_nobody}),
+        (EagerEcho, ThreadingTCPServer, {"max_threads": None}),
+        (EagerEcho, ThreadingTCPServer, {"max_threads": 0}),
+        (Echo, ThreadingTCPServer, {"max_threads": None}),
     ]
-    for max_threads in (None, 1, 0):
-        servers.append(server_with(EagerEcho, ThreadingTCPServer, max_threads=max_threads))
-    servers.append(server_with(Echo, ThreadingTCPServer, max_threads=None))
+    if BOARD:
+        del kinds[2:]  # their clients are more than it has sockets for
+    servers = [server_with(handler, base, **kwargs) for handler, base, kwargs in kinds]
     for server in servers:
         server.block_on_close = False  # or a test that fails would wait for silent clients
         hub.add(server)
@@ -828,7 +836,7 @@ def test_all_kinds_of_servers_in_one_multiplexer():
 
         name = hub.add(UnixStreamServer(unix_path(), Echo)).server_address
     with running(hub):
-        silent = [Client(s.server_address) for s in servers for _ in range(3)]
+        silent = [Client(s.server_address) for s in servers for _ in range(2 if BOARD else 3)]
         if name:
             silent += [UnixClient(name) for _ in range(3)]
         wait_until(lambda: hub.stats["accepted"] == len(silent))
@@ -989,7 +997,7 @@ def test_add_and_remove_in_a_handler():
     server = hub.add(server_with(Handler, TCPServer))
     spare = server_with(kind=TCPServer)
     with running(hub):
-        clients = [Client(server.server_address) for _ in range(6)]
+        clients = [Client(server.server_address) for _ in range(4 if BOARD == "rp2" else 6)]
         for c in clients:
             exchange(c)
         for _ in range(10):
@@ -1050,7 +1058,7 @@ def test_serve_beside_asyncio():
 
     with Multiplexer(max_connections=20) as hub:
         servers = [hub.add(server_with(h, TCPServer)) for h in (Echo, EagerEcho)]
-        silent = [Client(s.server_address) for s in servers for _ in range(3)]
+        silent = [Client(s.server_address) for s in servers for _ in range(2 if BOARD else 3)]
         assert asyncio_with(hub, work) > 0
         assert asyncio_with(hub, work) > 0  # and again
         for c in silent:
@@ -1319,10 +1327,11 @@ def test_many_connections_come_and_go():
                 self.wfile.write(line)
 
     big = not BOARD and sys.maxsize > 1 << 32
+    at_once = min(20, MOST)
     with serving(server_with(Handler, max_connections=50)) as server:
         total = 0
         for batch in range((20 if big else 3) * SCALE):
-            clients = [Client(server.server_address) for _ in range(20)]
+            clients = [Client(server.server_address) for _ in range(at_once)]
             for n, c in enumerate(clients):
                 c.send(b"%d\n" % ((n * 7 + batch) % 15))
             for n, c in enumerate(clients):
@@ -1330,7 +1339,7 @@ def test_many_connections_come_and_go():
                 if n % 2:
                     exchange(c, b"0\n")
                 c.close()
-            total += 20
+            total += at_once
         wait_until(lambda: server.stats["active"] == 0)
     assert server.stats["accepted"] == total
     assert server.stats["errors"] == server.stats["evicted"] == 0, server.stats
@@ -1354,14 +1363,14 @@ def test_timeouts_of_different_lengths():
 
     late = []
     with serving(server_with(Handler, max_connections=40), 2) as server:
-        clients = [Client(server.server_address) for _ in range(20)]
+        clients = [Client(server.server_address) for _ in range(min(20, MOST))]
         for n, c in enumerate(clients):
             c.send(b"%d\n" % (100 + 73 * n))
         for c in clients:
             assert c.rest() == b""
             c.close()
-        wait_until(lambda: server.stats["timed_out"] == 20)
-    assert len(late) == 20 and min(late) >= -20 and max(late) < 450, late
+        wait_until(lambda: server.stats["timed_out"] == len(clients))
+    assert len(late) == len(clients) and min(late) >= -20 and max(late) < 450, late
 
 
 def test_timeout_that_begins_at_run_time_is_noticed():
@@ -1457,13 +1466,13 @@ def test_sleeping_handlers_wake_on_time():
 
     late = []
     with serving(server_with(Handler, max_connections=40), 2) as server:
-        clients = [Client(server.server_address) for _ in range(20)]
+        clients = [Client(server.server_address) for _ in range(min(20, MOST))]
         for n, c in enumerate(clients):
             c.send(b"%d\n" % (20 + 47 * n))
         for n, c in enumerate(clients):
             assert c.rest() == b"%d\n" % (20 + 47 * n)
             c.close()
-    assert len(late) == 20 and min(late) >= -1 and max(late) < 300, late
+    assert len(late) == len(clients) and min(late) >= -1 and max(late) < 300, late
 
 
 def test_short_sleeps():
@@ -1543,7 +1552,7 @@ def while_attacked(server, attack, seconds=2.5):
             else:
                 exchange_once(server.server_address)
             took = port.ticks_diff(port.ticks_ms(), start)
-            assert took < 2000, took
+            assert took < 5000, took  # a busy machine, and a board with few places
         count += 1
     stop.append(1)
     other.close()
@@ -1596,7 +1605,9 @@ def test_handler_that_writes_without_end():
             c.send(b"stream\n")
         c.recv(65536)
 
-    with serving(server_with(Fair, max_connections=10)) as server:
+    # The staying client is silent for longer than 1 s if the machine is busy.
+    patient = type("Patient", (Fair,), {"timeout": 5})
+    with serving(server_with(patient, max_connections=10)) as server:
         while_attacked(server, attack)
         wait_until(lambda: server.stats["active"] == 0)
 

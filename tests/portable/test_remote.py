@@ -22,7 +22,7 @@ from socketse import (
     message,
 )
 from socketse import Client as Remote
-from support import MICROPYTHON, Client, free, raises, serving, thread, wait_until
+from support import MICROPYTHON, Client, Skip, free, raises, serving, thread, wait_until
 
 
 class OwnError(Exception):
@@ -34,6 +34,9 @@ class Node:
 
     def __init__(self, value):
         self.value = value
+
+    def get(self):
+        return self.value
 
     def __eq__(self, other):
         return isinstance(other, Node) and self.value == other.value
@@ -64,6 +67,14 @@ class Node:
 
     def __len__(self):
         return self.value
+
+
+class Endless:
+    """What can be iterated over for ever."""
+
+    def __iter__(self):
+        while True:
+            yield 1
 
 
 class Thing:
@@ -101,6 +112,15 @@ class Thing:
     def own(self):
         raise OwnError("own", 1)
 
+    def dumb(self):
+        class Dumb(Exception):
+            def __str__(self):
+                raise KeyError("no text")
+
+            __repr__ = __str__
+
+        raise Dumb(1)
+
     def stop(self):
         raise StopIteration("stopped")
 
@@ -118,6 +138,9 @@ class Thing:
 
     def new(self):
         return Node(1)
+
+    def endless(self):
+        return Endless()
 
     def is_node(self, x):
         return x is self.node
@@ -271,6 +294,7 @@ def check_exceptions(address):
         raises(TypeError, c.echo)
         raises(TypeError, c.function)  # a function cannot travel
         raises(RemoteError, c.exit)
+        raises(RemoteError, c.dumb)
         assert c.echo("still here") == "still here"
     own = Remote(*address, exceptions=[OwnError])
     assert raises(OwnError, own.new, "fail").args == ("no such thing", 7)
@@ -415,6 +439,7 @@ def test_reference_counts():
             node, again = c.node, c.node
             session = s.sessions[0]
             assert held(session) == 2
+            again._timed(20).close()  # it is the other's, too
             node.close()
             assert again.value == 5 and held(session) == 2
             again.close()
@@ -424,9 +449,17 @@ def test_reference_counts():
             for one in kept:
                 one.close()
             assert c.n == 0 and held(session) == 1
+            items = c.items
+            for _ in range(3):
+                assert list(items) == [1, 2] and [1 for _ in items] == [1, 1]
+            assert c.n == 0 and held(session) == 2  # no iterator is left
+            items.close()
             # The same places again.
             kept = [c.new() for _ in range(10)]
             assert held(session) == 11 and len(session.se_objects) == 11
+            # Nor is the instance dropped, whatever a client says.
+            c._session._drops.append(0)
+            assert c.n == 0 and c.n == 0
         wait_until(lambda: session.se_objects is None)
 
 
@@ -441,6 +474,63 @@ def test_a_dropped_proxy_is_told_with_the_next_request():
             assert held(s.sessions[0]) == 2
             assert c.n == 0
             assert held(s.sessions[0]) == 1
+        c = connect(*s.server_address)
+        assert c.n == 0
+        del c
+        wait_until(lambda: s.stats["active"] == 0)  # with the last proxy its session ends
+
+
+def test_what_the_client_does_not_hear_of_is_not_held():
+    class Half(Thing):
+        def half(self):
+            return Node(1), [Node(2)], len
+
+        def long(self):
+            return Node(1), "x" * 4000
+
+        def spoilt(self):
+            return Spoilt()
+
+    class Spoilt:
+        @property
+        def __doc__(self):
+            raise ValueError("no documentation")
+
+    with serving(Watched(free(), Half, max_message=2000)) as s:
+        with connect(*s.server_address) as c:
+            node = c.node
+            for _ in range(3):
+                raises(TypeError, c.half)
+                raises(RemoteError, c.long)
+                if not MICROPYTHON:  # whose objects have no __doc__ that could fail
+                    raises(ValueError, c.spoilt)
+                raises(TypeError, c.call, node, len)
+            assert held(s.sessions[0]) == 2
+            assert node.value == 5
+
+
+def test_dropped_objects_of_a_request_that_cannot_travel_are_told_later():
+    with serving(Watched(free(), Thing)) as s:
+        with connect(*s.server_address) as c:
+            echo = c.echo
+            c.node.close()
+            raises(TypeError, echo, len)
+            assert c.n == 0
+            assert held(s.sessions[0]) == 1
+
+
+def test_many_dropped_at_once():
+    """More than one request has room for, at a server that takes short ones only."""
+    with serving(Watched(free(), Thing, max_message=700)) as s:
+        with connect(*s.server_address) as c:
+            echo = c.echo
+            for n in (5, 33, 200):
+                nodes = [c.new() for _ in range(n)] + [c.node for _ in range(n)]
+                assert held(s.sessions[0]) == n + 2
+                while nodes:
+                    nodes.pop().close()
+                assert echo("x" * (650 if n == 5 else 1))[:1] == "x"
+                assert held(s.sessions[0]) == 1
 
 
 def test_the_end_of_a_session_forgets_its_objects():
@@ -538,6 +628,10 @@ def test_a_call_with_a_timeout():
         def get(self):
             return 1
 
+        def nap(self):
+            time.sleep(2)
+            return 2
+
         def wait(self):
             while not released:
                 time.sleep(0.01)
@@ -546,12 +640,83 @@ def test_a_call_with_a_timeout():
         c = connect(*s.server_address)
         wait, get = c.wait, c._timed(20).get
         assert get() == 1
+        assert c._timed(1.5).get() == 1 and c.nap() == 2  # that was for the other call
         error = raises(OSError, c._timed(0.2)._call, "wait")
         released.append(True)
         assert not isinstance(error, ConnectionLost)
         raises(ConnectionLost, get)
         raises(ConnectionLost, wait)
         raises(ConnectionLost, lambda: c.other)
+
+
+class Spoiling(AsyncStreamRequestHandler):
+    """Answers what is none."""
+
+    async def handle(self):
+        while True:
+            await message.arecv(self)
+            answer = b'[0,null,"Thing",""]' if not self.se_met & 1 else self.server.answer
+            self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+
+
+def test_an_answer_that_is_none_ends_the_session():
+    for answer in (b"[]", b'["0",null,"x",""]', b'[1,null,2,""]', b"{", b'{"!o":1}', b"5"):
+        server = MultiplexingTCPServer(free(), Spoiling)
+        server.answer = answer
+        with serving(server):
+            c = Remote(*server.server_address, timeout=20).new()
+            raises(message.MessageError, c._ask, "GET", "n")
+            raises(ConnectionLost, c._ask, "GET", "n")
+
+
+class Dribbling(AsyncStreamRequestHandler):
+    """Answers byte by byte."""
+
+    async def handle(self):
+        await message.arecv(self)
+        answer = b'[0,null,"Thing",""]'
+        self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+        await message.arecv(self)
+        for i in range(100):
+            await self.sleep(0.05)
+            self.wfile.write(b"00000091S"[i : i + 1] or b"x")
+
+
+def test_an_answer_in_time_and_in_pieces():
+    for timeout, late in ((20, False), (0.3, True)):
+        with serving(MultiplexingTCPServer(free(), Dribbling)) as s:
+            c = Remote(*s.server_address, timeout=20).new()
+            if late:
+                error = raises(OSError, c._timed(timeout)._ask, "GET", "n")
+                assert not isinstance(error, ConnectionLost)
+                raises(ConnectionLost, len, c)
+            else:
+                assert c._timed(timeout)._ask("GET", "n") == "x" * 91
+
+
+def test_a_host_of_many_addresses():
+    from socketse import proxy
+
+    known = proxy.socket
+    nobody = free()[1]
+
+    class Two:
+        socket = known.socket
+        SOCK_STREAM = known.SOCK_STREAM
+
+        @staticmethod
+        def getaddrinfo(host, port):
+            first = known.getaddrinfo(host, nobody)
+            return first if port == nobody else first + known.getaddrinfo(host, port)
+
+    with serving(server("multiplexing", free())) as s:
+        proxy.socket = Two
+        try:
+            with connect(*s.server_address, 5) as c:
+                assert c.n == 5
+            raises(OSError, connect, support.HOST, nobody)
+        finally:
+            proxy.socket = known
 
 
 def test_a_refused_address_is_told():
@@ -574,6 +739,9 @@ def test_it_does_not_start_beyond_loopback_for_anybody():
 def test_unknown_options():
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
     assert "nothing" in str(error)
+    raises(TypeError, lambda: RemoteServer(free(), Thing, __init__=None))
+    error = raises(TypeError, lambda: RemoteServer(free(), Thing, expose="echo"))
+    assert "expose" in str(error)
 
 
 def test_expose_narrows():
@@ -610,7 +778,7 @@ def test_on_request_sees_and_refuses():
 
     def note(session, request):
         seen.append((session.client_address[0], request[0], request[2:3]))
-        if request[2:3] == ["double"]:
+        if request[2:3] == ["double"] or request[0] == "BYE":
             raise ValueError("not today")
 
     with serving(RemoteServer(free(), Thing, on_request=note)) as s:
@@ -624,6 +792,7 @@ def test_on_request_sees_and_refuses():
         ("RUN", ["echo"]),
         ("GET", ["n"]),
         ("RUN", ["double"]),
+        ("BYE", []),
     ]
     assert seen[0][0] == "127.0.0.1"
 
@@ -634,7 +803,23 @@ def test_a_method_is_asked_for_once():
         with connect(*s.server_address) as c:
             for i in range(3):
                 assert c.echo(i) == i
-    assert seen == ["NEW", "GET", "RUN", "RUN", "RUN"]
+    assert seen == ["NEW", "GET", "RUN", "RUN", "RUN", "BYE"]
+
+
+def test_a_method_that_is_replaced():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            assert c.echo(1) == 1
+            c.echo = 5
+            assert c.echo == 5
+            del c.echo
+            assert c.echo(2) == 2
+            c.echo = 6
+            assert c.echo == 6
+            a, b = c.new(), c.new()
+            assert a.get() == 1
+            a.get = 5
+            assert b.get() == 1 and a.get == 5
 
 
 def test_max_objects():
@@ -679,7 +864,10 @@ def test_silent_sessions_end():
 def test_hostile_peers():
     """None of them gets more than an answer and the end; the others are served."""
     big = b"x" * 5000
-    with serving(server("multiplexing", free())) as s:
+    s = server("multiplexing", free())
+    s.handled = []
+    s.handle_error = lambda *args: s.handled.append(s.last_error)
+    with serving(s):
         c = connect(*s.server_address)
         for data in (
             b"GET / HTTP/1.1\r\n\r\n",
@@ -707,6 +895,8 @@ def test_hostile_peers():
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["GET",0,"n",[],{},5]'),
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["SET",0,"n"]'),
             b"00000001V1" + frame(b'["NEW"]') + frame(b'["OPS",0,"__add__",5]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"fail",["\\ud800"]]'),
+            b"00000001V1" + frame(b'["NEW"]') + frame(b'["RUN",0,"\\ud800"]'),
             b"00000001V1" + big,
         ):
             with Client(s.server_address) as client:
@@ -717,10 +907,52 @@ def test_hostile_peers():
                     assert not MICROPYTHON or e, e  # a reset
             assert c.echo(data[:50]) == data[:50]
         c.close()
+        assert s.handled == []
+
+
+def test_a_client_raises_nothing_at_the_server():
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            for name in (b"MemoryError", b"StopIteration", b"ValueError", b"OSError", b"Own"):
+                body = b'["%s",[110],"a traceback"]' % name
+                for kind in (b"E", b"W"):
+                    with Client(s.server_address) as client:
+                        data = b"00000001V1%08d" % len(body) + kind + body
+                        client.send(data)
+                        assert b"no message begins with" in client.rest()
+            assert c.n == 0
+            assert s.stats["errors"] == s.stats["out_of_memory"] == 0, s.stats
 
 
 def frame(data):
     return b"%08dP" % len(data) + data
+
+
+def test_unknown_names_leave_nothing():
+    """MicroPython remembers each name that it is asked for, in the heap and for ever."""
+    if not MICROPYTHON:
+        raise Skip("names that are remembered for ever")
+    import gc
+
+    with serving(server("multiplexing", free())) as s, connect(*s.server_address) as c:
+        ask = c._session.ask
+
+        def round(first):
+            for i in range(first, first + 150):
+                for verb in ("GET", "RUN", "DEL"):
+                    raises(AttributeError, ask, verb, 0, "unknown_%d_%s" % (i, verb))
+                kind = "Strange%dError" % i
+                assert raises(RemoteError, message.loads, b"E", error(kind), c._session)
+            gc.collect()
+            return gc.mem_alloc()
+
+        round(0)
+        used = round(200)
+        assert round(400) - used < 1000
+
+
+def error(kind):
+    return ('["%s",["x"],""]' % kind).encode()
 
 
 def test_a_lost_id_is_refused():
@@ -744,6 +976,27 @@ def test_two_threads_share_a_session():
 
             records = [thread(work, n) for n in range(4)]
             wait_until(lambda: all(record["done"] for record in records))
+
+
+def test_threads_drop_and_ask_one_after_the_other():
+    if not MICROPYTHON:
+        raise support.Skip("threads without a GIL")
+    import time
+
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            node, session = c.node, c._session
+            number = node._id
+            for work in (node.close, lambda: setattr(c, "text", "x"), lambda: c.echo):
+                session._lock.acquire()  # as another thread's request does
+                before = len(session._drops), len(session.methods)
+                record = thread(work)
+                time.sleep(0.1)
+                assert (len(session._drops), len(session.methods)) == before
+                assert not record["done"]
+                session._lock.release()
+                wait_until(lambda: record["done"])  # noqa: B023
+            assert number and c.text == "x"
 
 
 def test_in_a_multiplexer_with_others():
@@ -776,6 +1029,112 @@ def test_the_log_of_a_server():
     assert "SEND 15 BYTES TO 127.0.0.1:" in text
 
 
+def test_the_log_of_a_client_that_sends_a_proxy():
+    import io
+
+    log = io.StringIO()
+    with serving(server("multiplexing", free())) as s:
+        with Remote(*s.server_address, timeout=20, log_level=3, log_file=log).new() as c:
+            node = c.node
+            assert c.is_node(node) and c.call(node, x=node)[0][0] == node
+    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in log.getvalue(), log.getvalue()
+
+
+class Power:
+    """A number of its own kind."""
+
+    def __pow__(self, n):
+        return n
+
+
+def test_one_request_takes_neither_all_time_nor_all_memory():
+    with serving(server("multiplexing", free(), max_message=300)) as s:
+        with connect(*s.server_address) as c:
+            items = c.items
+            ask = c._session.ask
+            # A list that gets its own iterator grows for ever.
+            for take in (items.extend, items.__iadd__):
+                raises(TypeError, take, ask("OPS", items._id, "__iter__"))
+            raises(TypeError, ask, "OPS", items._id, "__setitem__", (slice_of(0, 0), c.count(3)))
+            raises(TypeError, c.echo({1}).update, c.count(3))
+            raises(TypeError, c.echo({}).update, c.count(3))
+            raises(TypeError, lambda: 9 in c.count(3))
+            raises(TypeError, lambda: 9 in ask("OPS", items._id, "__iter__"))
+            # Nor is it known of objects of a class whether they have an end.
+            raises(TypeError, items.extend, c.endless())
+            raises(TypeError, items.__iadd__, c.endless())
+            assert items._all() == [1, 2]
+            numbers = c.count(2)
+            items.append(c.endless())
+            items[2] = numbers
+            assert next(items.pop()) == 0 and next(numbers) == 1
+            items.extend([3])
+            items.extend(items)
+            assert items._all() == [1, 2, 3] * 2 and items.index(3) == 2
+            # One that gets itself doubles.
+            for double in (items.extend, items.__iadd__, items.__add__):
+                more = c.echo([0] * 100)
+                more.extend(c.echo([0] * 100))
+                more.extend(c.echo([0] * 101))
+                raises(MemoryError, double, more)
+            # Few lists, again and again in each other.
+            a = c.echo([1])
+            b = c.echo([1])
+            for i in range(9):
+                assert i > 5 or a == b
+                assert i > 3 or str(a) == str(b)
+                a, b = c.echo([a, a]), c.echo([b, b])
+            for attempt in (
+                lambda: a == b,
+                lambda: a != b,
+                lambda: a < b,
+                lambda: [1] == a,
+                lambda: str(a),
+                lambda: repr(c.echo({"a": a})),
+                lambda: str(c.echo({"a": a}).values()),
+                lambda: str(c.echo({"a": a}).items()),
+                lambda: a in c.echo([b]),
+                lambda: c.echo([b]).index(a),
+                lambda: c.echo([b]).count(a),
+                lambda: c.echo([b]).remove(a),
+                lambda: c.echo([a, b]).sort(),
+            ):
+                raises(MemoryError, attempt)
+            for _ in range(9):
+                a = c.echo([a])
+            raises(ValueError, str, a)
+            assert c.echo([3, 1, 2]).count(1) == 1 and 2 in c.echo((1, [2]))[1]
+    with serving(RemoteServer(free(), Power)) as s:
+        with connect(*s.server_address) as c:
+            assert c**5 == 5 and c**1.5 == 1.5
+            raises(ValueError, lambda: c ** (1 << 20))
+
+
+def slice_of(start, stop):
+    class Slicer:
+        def __getitem__(self, key):
+            return key
+
+    return Slicer()[start:stop]
+
+
+def test_copies_of_what_is_derived_from_a_container():
+    class Items(list):
+        def sum(self):
+            return sum(self)
+
+    class Pairs(dict):
+        pass
+
+    for kind, args, copy in ((Items, ([1, 2],), [1, 2]), (Pairs, ({"a": 1},), {"a": 1})):
+        with serving(RemoteServer(free(), kind)) as s:
+            with connect(*s.server_address, *args) as c:
+                found = c._all()
+                assert type(found) is type(copy) and found == copy
+                if kind is Items:
+                    assert c.sum() == 3 and len(c) == 2
+
+
 def test_what_has_no_end_is_not_copied():
     class Endless:
         def numbers(self):
@@ -799,6 +1158,7 @@ def test_an_unusual_class():
             with connect(*s.server_address, *args) as c:
                 if kind is int:
                     assert c + 1 == 6
+                    raises(AttributeError, c._call, "to_bytes", 1 << 40, "big")
                 elif kind is Node:
                     assert c(4) == 7
                 else:
@@ -846,6 +1206,34 @@ def test_secrets_of_users():
         os.remove(path)
 
 
+def test_over_tls():
+    from socketse import client_context, server_context
+    from support import certificate
+
+    class Slow(Thing):
+        def wait(self):
+            import time
+
+            time.sleep(1)
+
+    context = server_context(certificate("server.pem"))
+    options = {"secret": "long and random", "ssl_context": context}
+    for kind in ("multiplexing", "threading"):
+        with serving(server(kind, free(), Slow, **options)) as s:
+            remote = Remote(
+                "localhost",
+                s.server_address[1],
+                timeout=20,
+                secret="long and random",
+                ssl_context=client_context(certificate("cert.pem")),
+            )
+            c = remote.new(5)
+            assert c.n == 5 and c._timed(10).echo("x" * 1000) == "x" * 1000
+            error = raises(OSError, c._timed(0.3)._call, "wait")
+            assert not isinstance(error, ConnectionLost), error
+            raises(ConnectionLost, len, c)
+
+
 def test_a_secret_where_none_is_wanted():
     with serving(server("multiplexing", free())) as s:
         raises((RemoteError, OSError), Remote(*s.server_address, secret="x").new)
@@ -854,8 +1242,10 @@ def test_a_secret_where_none_is_wanted():
 def test_a_refused_address_is_told_also_with_a_secret():
     options = {"secret": "x", "allow": ["10.0.0.1"]}
     with serving(server("multiplexing", free(), **options)) as s:
-        error = raises(OSError, Remote(*s.server_address, secret="x").new)
-        assert "locked" in str(error), error
+        for reconnect in (False, True):  # it will not do better: both end at once
+            remote = Remote(*s.server_address, timeout=10, secret="x", reconnect=reconnect)
+            error = raises(OSError, remote.new)
+            assert "locked" in str(error) and not isinstance(error, ConnectionLost), error
 
 
 def test_nothing_is_parsed_before_the_secret_is_proven():

@@ -14,7 +14,21 @@ from socketse import (
     port,
     workers,
 )
-from support import BOARD, SCALE, Client, ask, free, quiet, raises, serving, thread, wait_until
+from support import (
+    BACKLOG,
+    BOARD,
+    MOST,
+    SCALE,
+    Client,
+    Skip,
+    ask,
+    free,
+    quiet,
+    raises,
+    serving,
+    thread,
+    wait_until,
+)
 
 
 class Echo(StreamRequestHandler):
@@ -27,13 +41,17 @@ class Echo(StreamRequestHandler):
 
 def server_with(max_threads, handler=Echo, **attributes):
     attributes["max_threads"] = max_threads
-    attributes["request_queue_size"] = 50  # Linux lets a client wait a second when it is full
+    attributes["request_queue_size"] = BACKLOG
     return type("Server", (ThreadingTCPServer,), attributes)(free(), handler)
 
 
 def silent_clients(max_threads):
     with serving(server_with(max_threads)) as server:
-        silent = [Client(server.server_address) for _ in range(20)]
+        silent = []
+        for n in range(20):
+            silent.append(Client(server.server_address))
+            if BOARD:  # whose queue is short
+                wait_until(lambda n=n: server.stats["accepted"] == n + 1)
         wait_until(lambda: server.stats["accepted"] == 20)
         for _ in range(3):
             begin = time.time()
@@ -54,6 +72,8 @@ def silent_clients(max_threads):
 
 
 def test_silent_clients_with_any_number_of_threads():
+    if BOARD == "esp32":
+        raise Skip("as many sockets as threads")
     silent_clients(None)
 
 
@@ -71,11 +91,12 @@ def test_silent_clients_with_no_thread():
 
 def test_connections_are_handled_at_once():
     with serving(server_with(None)) as server:
-        clients = [Client(server.server_address) for _ in range(10)]
+        n = 1 if BOARD == "rp2" else min(10, MOST)
+        clients = [Client(server.server_address) for _ in range(n)]
         for c in reversed(clients):
             c.send(b"x\n")
             assert c.line() == b"x\n"
-        wait_until(lambda: server.stats["active"] == 10)
+        wait_until(lambda: server.stats["active"] == n)
         for c in clients:
             c.close()
         wait_until(lambda: server.stats["active"] == 0)
@@ -323,13 +344,13 @@ def test_last_error_belongs_to_one_thread_at_a_time():
         raise ValueError(client_address)
 
     with serving(server_with(None, handler, handle_error=handle_error)) as server:
-        clients = [Client(server.server_address) for _ in range(8)]
+        clients = [Client(server.server_address) for _ in range(4 if BOARD else 8)]
         for c in clients:
             c.send(b"now")
         for c in clients:
             assert c.rest() == b""
             c.close()
-    assert told == [True] * 8
+    assert told == [True] * len(clients)
 
 
 def test_shutdown_in_a_threads_handler_returns_at_once():
@@ -545,6 +566,9 @@ def test_idents_of_ended_threads_are_forgotten():
 
 
 def test_server_close_in_two_handlers_at_once():
+    if BOARD == "rp2":
+        raise Skip("more than one thread")
+
     class Handler(BaseRequestHandler):
         def handle(self):
             self.request.recv(1)
@@ -600,7 +624,7 @@ def test_first_use_of_options_in_many_threads():
         disable_nagle_algorithm = True
 
     with serving(server_with(None, Handler)) as server:
-        clients = [Client(server.server_address) for _ in range(8)]
+        clients = [Client(server.server_address) for _ in range(4 if BOARD else 8)]
         for c in clients:
             c.send(b"x\n")
         for c in clients:

@@ -104,13 +104,14 @@ def what_cannot_be_stored_is_refused():
     with Folder() as path:
         users = Users(path, 1)
         users.set("anna", "secret")
-        for name in ("", "a:b", "#a", "a\nb", "a\0", "x" * 65, b"\xff"):
+        for name in ("", "a:b", "#a", " #a", " anna", "anna ", "a\nb", "a\0", "x" * 65, b"\xff"):
             raises(ValueError, users.set, name, "secret")
         for password in ("", "a\nb", "\0", "x" * 129):
             raises(ValueError, users.set, "otto", password)
             raises(ValueError, users.change_now, "anna", "secret", password)
         assert users.names() == ["anna"] and users.check_now("anna", "secret")
         raises(ValueError, Users, path, 0)
+        raises(ValueError, Users, path, 10000001)
 
 
 def lines_of_others_stay_as_they_are():
@@ -125,6 +126,24 @@ def lines_of_others_stay_as_they_are():
         assert users.names() == ["anna", "otto"]
         users.delete("otto")
         assert text(path) == "# who may come in\n\nbroken\n%s\n" % line
+        assert not users.delete("") and not users.delete(b"")
+        assert text(path) == "# who may come in\n\nbroken\n%s\n" % line
+
+
+def file_of_another_system_is_understood():
+    with Folder() as path:
+        users = Users(path, 7)
+        users.set("anna", "secret")
+        users.set("otto", "x")
+        lines = text(path).split("\n")
+        with open(path, "wb") as f:
+            f.write(b"# \xff\xfe\r\n" + b"\r\n".join([line.encode() for line in lines]))
+            f.write(lines[0].replace("$7", "$8").encode())  # a second one is none
+        assert users.names()[:2] == ["anna", "otto"]
+        assert users.check_now("anna", "secret") and users.check_now("otto", "x")
+        assert users.change_now("anna", "secret", "other")
+        assert users.names() == ["anna", "otto"]
+        assert users.check_now("anna", "other") and users.check_now("otto", "x")
 
 
 def damaged_line_is_an_error_that_names_the_file():
@@ -137,11 +156,18 @@ def damaged_line_is_an_error_that_names_the_file():
             "anna:x\n",
             whole.replace("256", "255"),
             whole.replace("$7:", "$x:"),
+            whole.replace("$7:", "$0:"),
+            whole.replace("$7:", "$-7:"),
+            whole.replace("$7:", "$10000001:"),
         ):
             with open(path, "w") as f:
                 f.write(damaged)
             e = raises(ValueError, users.check_now, "anna", "secret")
             assert path in str(e)
+            # Nobody else has to do with that.
+            assert users.find("nobody")[0] == 7 and not users.check_now("nobody", "secret")
+            users.set("otto", "x")
+            assert users.check_now("otto", "x")
 
 
 def entry_of_postgresql_is_understood():
@@ -166,6 +192,15 @@ def unknown_users_look_like_known_ones():
         assert unknown[0] == 7 and unknown[:2] == users.find("nobody")[:2]
         assert unknown[:2] == Users(path, 9).find("nobody")[:2]  # after a restart, too
         assert unknown[1] != users.find("somebody")[1]
+        with Folder() as another:  # nor can anybody find out who is not known without the file
+            elsewhere = Users(another, 7)
+            elsewhere.set("anna", "secret")
+            assert elsewhere.find("nobody")[1] != unknown[1]
+        # Nor do they differ where entries do: after some users have changed their passwords.
+        users.iterations = 9
+        users.set("otto", "secret")
+        numbers = [users.find("name%d" % i)[0] for i in range(40)]
+        assert min(numbers) == 7 and max(numbers) == 9, numbers
 
 
 def test_file_and_its_lines():
@@ -173,6 +208,7 @@ def test_file_and_its_lines():
     same_password_looks_different_each_time()
     what_cannot_be_stored_is_refused()
     lines_of_others_stay_as_they_are()
+    file_of_another_system_is_understood()
     damaged_line_is_an_error_that_names_the_file()
     entry_of_postgresql_is_understood()
     unknown_users_look_like_known_ones()
@@ -182,10 +218,16 @@ def test_a_change_that_lost_the_race_is_no_change():
     with Folder() as path:
         users = Users(path, 7)
         users.set("anna", "one")
-        entry = users.find("anna")
-        assert users.change_now("anna", "one", "two")
-        assert not users._replace(b"anna", b"anna:x\n", entry)
-        assert users.check_now("anna", "two")
+
+        class Slow(Users):
+            @port.coro
+            def _line(self, name, password, h):
+                # Meanwhile somebody else is done.
+                assert users.change_now("anna", "one", "two")
+                return (yield from Users._line(self, name, password, h))
+
+        assert not Slow(path, 7).change_now("anna", "one", "three")
+        assert users.check_now("anna", "two") and not users.check_now("anna", "three")
 
 
 def test_what_a_crash_or_a_full_disk_leaves():

@@ -1,9 +1,12 @@
 """XML-RPC: values and calls, what is refused, and that nothing of it hurts."""
 
+import errno
+import gc
+
 from socketse import Multiplexer, TCPServer
 from socketse.xmlrpc import Binary, DateTime, Fault, SimpleXMLRPCServer
 from socketse.xmlvalues import dumps, loads
-from support import Client, free, raises, thread, wait_until
+from support import MICROPYTHON, Client, free, raises, thread, wait_until
 
 CALL = (
     "<?xml version='1.0'?>\n<methodCall>\n<methodName>%s</methodName>\n"
@@ -30,6 +33,8 @@ def test_values():
         ("<double>-1.5e3</double>", -1500.0),
         ("<string>a &lt;b&gt; &amp;amp; &quot;&apos;</string>", "a <b> &amp; \"'"),
         ("<string>&#65;&#x42;&#xe4;</string>", "AB\xe4"),
+        ("&#127;&#x80;&#x7ff;&#x800;&#xfffd;", "\x7f\x80\u07ff\u0800\ufffd"),
+        ("a&#x10000;&#x10ffff;\xe4&lt;", "a\U00010000\U0010ffff\xe4<"),
         ("<string> two\r\nlines\n</string>", " two\nlines\n"),
         ("<string></string>", ""),
         ("<string/>", ""),
@@ -134,6 +139,7 @@ def test_refused_calls():
         b"<methodResponse></methodResponse>",
         b"<value>x</value>",
         call + call,
+        b"<methodCall><methodName>f</methodName></methodCall>" * 2,
         call + b"x",
         b"x" + call,
         b"</methodCall>",
@@ -181,8 +187,11 @@ def test_answers():
             b"<struct><member><name>&lt;</name><value><int>1</int></value></member></struct>",
         ),
     ):
-        found = dumps((value,), True)
+        found = bytes(dumps((value,), True))
         assert found == start + text + end, found
+    for value in (0.1 + 0.2, 1 / 3, 123456.789012345678):
+        text = bytes(dumps((value,), True)).split(b"double>")[1][:-2]
+        assert float(str(text, "ascii")) == value, text
     raises(TypeError, dumps, (None,), False)
     raises(TypeError, dumps, ({1: 2},), False)
     raises(TypeError, dumps, (len,), False)
@@ -190,6 +199,10 @@ def test_answers():
     endless = []
     endless.append(endless)
     raises((TypeError, RuntimeError), dumps, (endless,), False)
+    deep = []
+    for _ in range(60):  # boards have small stacks
+        deep = [deep]
+    raises(TypeError, dumps, (deep,), False)
 
 
 class Thing:
@@ -292,6 +305,100 @@ def test_calls():
                 c.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert c.line()[:12] == b"HTTP/1.0 405"
         assert server.stats["errors"] == 1 and isinstance(server, TCPServer)  # the 413
+
+
+class Device(Thing):
+    """More than methods."""
+
+    def __init__(self):
+        self.greet = self.hello
+        self.asked = 0
+
+    @property
+    def sensor(self):
+        self.asked += 1
+        return self.hello
+
+    class inner:
+        @staticmethod
+        def seven():
+            return 7
+
+
+class Anything:
+    def __getattr__(self, name):
+        if name[0] == "_":
+            raise AttributeError(name)
+        return lambda: name
+
+
+def test_what_instances_are_asked_for():
+    device = Device()
+    for instance, dotted, answers in (
+        (device, False, {"hello": b"hello", "greet": b"hello", "sensor": b"hello"}),
+        (device, True, {"inner.seven": b"7", "hello": b"hello"}),
+        (device, False, {"inner.seven": None, "nothing": None, "_private": None}),
+        (Anything(), False, {"whatever": b"whatever", "_dispatch": None}),
+        (errno, False, {"nothing": None, "__name__": None}),
+    ):
+        serving = Serving(True)
+        serving.server.register_instance(instance, dotted)
+        with serving as server:
+            for method in sorted(answers):
+                found = called(server, method)
+                if answers[method] is None:
+                    assert b'method "%s" is not supported' % method.encode() in found[1], found
+                else:
+                    assert found[0] == answers[method], found
+    assert device.asked == 1
+
+
+def test_nothing_is_kept_of_calls():
+    """MicroPython keeps all names that an object was asked for, and all that chr() returned."""
+
+    def used():
+        gc.collect()
+        return gc.mem_alloc() if MICROPYTHON else 0
+
+    server = SimpleXMLRPCServer(free(), logRequests=False)
+    server.register_instance(Thing())
+    server.register_introspection_functions()
+    marks = []
+    for i in range(3):
+        for k in range(20):
+            at = 0x4E00 + 400 * i + 20 * k
+            text = "".join(["&#%d;" % c for c in range(at, at + 20)])
+            name = "name_%d_%d_%s" % (i, k, "x" * 200)
+            for method, value in ((name, text), ("system.methodHelp", name)):
+                call = CALL % (method, "<param><value>%s</value></param>" % value)
+                answer = server._marshaled_dispatch(call.encode())
+                assert (b"is not supported" in answer) == (method == name), answer
+        marks.append(used())
+    server.server_close()
+    assert marks[2] - marks[1] < 3000, marks
+
+
+def test_multicall():
+    server = SimpleXMLRPCServer(free(), logRequests=False)
+    server.register_multicall_functions()
+
+    @server.register_function
+    def full():
+        raise MemoryError
+
+    def call(*values):
+        values = ["<value><struct>%s</struct></value>" % value for value in values]
+        params = "<param><value><array><data>%s</data></array></value></param>" % "".join(values)
+        return bytes(server._marshaled_dispatch((CALL % ("system.multicall", params)).encode()))
+
+    name = "<member><name>methodName</name><value>full</value></member>"
+    params = "<member><name>params</name><value><array><data/></array></value></member>"
+    try:
+        for value in (name, params):  # what is no call is the fault of all
+            assert b"<methodResponse><fault>" in call(value)
+        raises(MemoryError, call, name + params)  # the server is to know
+    finally:
+        server.server_close()
 
 
 def test_dotted_names_and_own_dispatch():

@@ -10,6 +10,10 @@ class Text(str):
     """Text of a class of its own: it does not travel."""
 
 
+class Number(int):
+    """A number of a class of its own: it does not travel."""
+
+
 class Named(Exception):
     """An exception that a method returns."""
 
@@ -34,6 +38,8 @@ class Thing:
     def __init__(self):
         self.part = Part()
         self.text = Text("text")
+        self.pattern = Text("%999999d")
+        self.number = Number(5)
         self.function = lambda: 1
         self.method = self.get
         self.own_module = io

@@ -80,9 +80,9 @@ class socket(io.IOBase):
     _type = SOCK_STREAM
     _port = None  # bound to, our number; 0: to any
     _dead = False
-    # recvfrom's last address, and the same as the unix port has it: most are answered.
-    _peer = None
-    _packed = None
+    # recvfrom's last address, and the same as the unix port has it: most are answered, perhaps by
+    # a thread.
+    _heard_of = None, None
 
     def __init__(self, family=AF_INET, type=SOCK_STREAM, proto=0, native=None):
         # The guard's finaliser closes the socket if everybody forgets it, as on boards.
@@ -196,16 +196,16 @@ class socket(io.IOBase):
             raise self._failed(e)
         if ESP32 and not data:
             self._dead = True  # taken for the end of a stream; from now on nothing else comes
-        if buf != self._packed:
+        if buf != self._heard_of[1]:
             self._heard(buf)
-        return data, self._peer
+        return data, self._heard_of[0]
 
     def _heard(self, buf):
-        self._packed = buf
-        self._peer = _unpack(buf)
-        if _radio and self._peer[0] == _radio.gateway:
-            self._packed = None
-            self._peer = _radio.sender(self._peer)
+        peer = _unpack(buf)
+        if _radio and peer[0] == _radio.gateway:
+            buf = None
+            peer = _radio.sender(peer)
+        self._heard_of = peer, buf
 
     def send(self, data):
         if ESP32 and not len(data):
@@ -226,9 +226,8 @@ class socket(io.IOBase):
         if ESP32 and not len(data):
             raise AssertionError("esp32: sendto of nothing never returns")
         native = self._open()
-        if address is self._peer and self._packed:
-            packed = self._packed
-        else:
+        known, packed = self._heard_of
+        if address is not known or not packed:
             if _radio and address[0].count(".") != 3:
                 raise ValueError("invalid arguments")  # boards resolve nothing here
             packed = _pack(address)

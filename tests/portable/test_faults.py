@@ -1,0 +1,633 @@
+"""Every call into socket, select, _thread and time fails once, in each way that ports know.
+
+For n = 1, 2, 3, ... the n-th call of a scenario fails, until it passes without having reached the
+n-th. After each: honest clients are served, the counters add up, and no descriptor, table entry,
+thread or piece of heap is left behind. See faulty.py for what fails how.
+"""
+
+import gc
+import platform
+import time
+
+import faulty
+import support
+from faulty import plan
+from support import MICROPYTHON, SCALE, free
+
+faulty.install()
+
+from socketse import (  # noqa: E402
+    AsyncStreamRequestHandler,
+    BaseRequestHandler,
+    DatagramRequestHandler,
+    Multiplexer,
+    MultiplexingTCPServer,
+    RemoteServer,
+    StreamRequestHandler,
+    TCPServer,
+    ThreadingTCPServer,
+    ThreadingUDPServer,
+    UDPServer,
+    client_context,
+    connect,
+    message,
+    server_context,
+)
+from socketse.http import BaseHTTPRequestHandler, HTTPServer  # noqa: E402
+
+SECONDS = 10  # in which a scenario is over
+HEAP = 64  # bytes that may come and go
+EMULATED = MICROPYTHON and "-arm-" in platform.platform()  # slow: mostly under qemu
+WIDTHS = (1, 3) if SCALE > 1 and not EMULATED else (1,)  # how many calls fail in a row
+REPLY = b"a reply\n"
+
+
+def quiet(server):
+    """Return the server, which prints no tracebacks, and counts its handlers."""
+    finish_request = server.finish_request
+
+    def count(*args):
+        with faulty.lock:
+            plan.handlers += 1
+        finish_request(*args)
+
+    server.finish_request = count
+    server.handle_error = nothing
+    return server
+
+
+def nothing(*args):
+    """Do nothing."""
+
+
+# Handlers.
+
+
+class Echo(StreamRequestHandler):
+    """Two lines, with files."""
+
+    def handle(self):
+        for _ in range(2):
+            self.wfile.write(self.rfile.readline())
+
+
+class Raw(BaseRequestHandler):
+    """Two lines, with the socket itself."""
+
+    def handle(self):
+        data = b""
+        while data.count(b"\n") < 2:
+            more = self.request.recv(64)
+            if not more:
+                return
+            data += more
+        self.request.sendall(data)
+
+
+class AsyncEcho(AsyncStreamRequestHandler):
+    """Lines, until the client closes."""
+
+    async def handle(self):
+        while True:
+            line = await self.rfile.readline()
+            if not line:
+                return
+            self.wfile.write(line)
+            await self.wfile.drain()
+            if line == b"bye\n":
+                return
+
+
+class Datagram(DatagramRequestHandler):
+    """A datagram."""
+
+    def handle(self):
+        self.wfile.write(self.rfile.read())
+
+
+class Page(BaseHTTPRequestHandler):
+    """A page."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(REPLY)
+
+    def log_message(self, *args):
+        """Log nothing."""
+
+
+class Thing:
+    """What sessions are about."""
+
+    def double(self, x):
+        return 2 * x
+
+
+# Clients, who never wait: the server's own thread drives them between its rounds.
+
+
+class Talk:
+    """A client of a stream: sends each of pieces when what it sent before has come back."""
+
+    def __init__(self, address, pieces, answer=None, asks=""):
+        self.pieces = list(pieces)
+        self.answer = b"".join(pieces) if answer is None else answer
+        self.came = b""
+        self.wanted = 0
+        self.state = "waits"
+        s = self.socket = support.socket.socket()
+        if MICROPYTHON:
+            address = support.socket.getaddrinfo(address[0], address[1])[0][-1]
+        s.connect(address)
+        s.setblocking(False)
+        self.send()
+
+    def send(self):
+        if self.pieces:
+            piece = self.pieces.pop(0)
+            self.wanted += len(piece)
+            try:
+                self.socket.send(piece)
+            except OSError as e:
+                if e.errno == 11:
+                    raise
+                self.over("closed")
+
+    def over(self, state):
+        self.state = state
+        self.socket.close()
+
+    def step(self):
+        """Do what can be done now."""
+        if self.state != "waits":
+            return
+        try:
+            data = self.socket.recv(4096)
+        except OSError as e:
+            if e.errno != 11:
+                self.over("closed")
+            return
+        self.take(data)
+
+    def take(self, data):
+        """Look at what has come."""
+        if not data:
+            self.over("closed")
+            return
+        self.came += data
+        if not self.answer.startswith(self.came):
+            raise AssertionError("%r came for %r" % (self.came, self.answer))
+        if self.came == self.answer:
+            self.over("served")
+        elif len(self.came) >= self.wanted:
+            self.send()
+
+
+class TLSTalk(Talk):
+    """The same over TLS."""
+
+    def send(self):
+        if not self.wanted:
+            raw = self.raw = self.socket
+            raw.setblocking(False)
+            if MICROPYTHON:
+                from socketse.tlssocket import Wire
+
+                raw = Wire(raw)  # whose end we are to close: the port would do so once, or twice
+            self.socket = TRUST[0].wrap_socket(
+                raw, server_hostname="localhost", do_handshake_on_connect=False
+            )
+        self.left = self.pieces.pop(0)
+        self.wanted += len(self.left)
+
+    def over(self, state):
+        Talk.over(self, state)
+        if MICROPYTHON:
+            self.raw.close()
+
+    def step(self):
+        """Do what can be done now."""
+        if self.state != "waits":
+            return
+        try:
+            if not MICROPYTHON:
+                self.socket.do_handshake()
+            if self.left:
+                done = self.socket.write(self.left) or 0
+                self.left = self.left[done:]
+            data = self.socket.recv(4096)
+        except (OSError, ValueError) as e:
+            if isinstance(e, ValueError) or e.errno not in (2, 3, 11):  # 2, 3: OpenSSL's waits
+                self.over("closed")
+            return
+        if data is not None:
+            self.take(data)
+
+
+class Whole(Talk):
+    """A client that sends all at once and reads until the end: it begins and ends with answer."""
+
+    def step(self):
+        if self.state != "waits":
+            return
+        try:
+            data = self.socket.recv(4096)
+        except OSError as e:
+            if e.errno != 11:
+                self.over("closed")
+            return
+        self.came += data
+        if not data:
+            begin, end = self.answer
+            right = self.came.startswith(begin) and self.came.endswith(end)
+            self.over("served" if right else "closed")
+
+
+class Ask:
+    """A client of datagrams: asks again if nothing comes."""
+
+    def __init__(self, address, data):
+        self.data = data
+        self.state = "waits"
+        self.rounds = 0
+        s = self.socket = support.socket.socket(support.socket.AF_INET, support.socket.SOCK_DGRAM)
+        if MICROPYTHON:
+            address = support.socket.getaddrinfo(address[0], address[1])[0][-1]
+        s.connect(address)
+        s.setblocking(False)
+
+    def step(self):
+        """Do what can be done now."""
+        if self.state != "waits":
+            return
+        try:
+            if self.rounds % 20 == 0:
+                self.socket.send(self.data)
+            self.rounds += 1
+            data = self.socket.recv(4096)
+        except OSError:
+            return
+        if data != self.data:
+            raise AssertionError("%r came for %r" % (data, self.data))
+        self.state = "served"
+        self.socket.close()
+
+
+# Scenarios.
+
+
+class One:
+    """A server with three clients of its own kind."""
+
+    def __init__(self, kind, handler, pieces, client=Talk, answer=None, counts=True):
+        self.kind, self.handler = kind, handler
+        self.pieces, self.client, self.answer = pieces, client, answer
+        # The server's files count their bytes: CPython's do not.
+        self.counts = counts and (MICROPYTHON or not issubclass(handler, Echo))
+        self.address = free()
+
+    def make(self):
+        return quiet(self.kind(self.address, self.handler))
+
+    def close(self, server):
+        server.server_close()
+
+    def clients(self):
+        if self.client is Ask:
+            return [Ask(self.address, piece) for piece in self.pieces]
+        return [self.client(self.address, self.pieces, self.answer) for _ in range(3)]
+
+
+class Many:
+    """A multiplexer with a server of each kind."""
+
+    counts = MICROPYTHON
+    KINDS = ((TCPServer, AsyncEcho), (TCPServer, Echo), (UDPServer, Datagram))
+
+    def __init__(self):
+        self.addresses = [free() for _ in self.KINDS]
+
+    def make(self):
+        hub = Multiplexer()
+        opened = []
+        try:
+            for (kind, handler), address in zip(self.KINDS, self.addresses):
+                opened.append(kind(address, handler))
+                hub.add(quiet(opened[-1]))
+        except BaseException:
+            hub.close()
+            for server in opened:
+                server.server_close()
+            raise
+        return hub
+
+    def close(self, server):
+        server.close()
+
+    def clients(self):
+        first, second, third = self.addresses
+        return [
+            Talk(first, [b"one\n", b"two\n"]),
+            Talk(second, [b"one\ntwo\n"]),
+            Talk(first, [b"three\n", b"four\n"]),
+            Ask(third, b"datagram"),
+        ]
+
+
+class Session(One):
+    """A RemoteServer, and sessions as bytes: a client of the library's would wait."""
+
+    def __init__(self):
+        frames = [message.dumps(["NEW"], 256), message.dumps(["RUN", 0, "double", [21]], 256)]
+        frames.append(message.dumps(["BYE"], 256))
+        frames[0] = b"00000001V1" + frames[0]
+        begin = b"00000001V1"
+        end = message.dumps(42, 256) + message.dumps(None, 256)
+        One.__init__(self, RemoteServer, Thing, [b"".join(frames)], Whole, (begin, end))
+
+
+TRUST = []  # what TLSTalk takes certificates by
+
+
+class TLSServer(MultiplexingTCPServer):
+    """A multiplexing server with TLS."""
+
+
+def until_done(server, clients, begun):
+    """Return what a server is to call between its rounds: it stops when the clients are done."""
+    end = time.time() + SECONDS
+
+    def step():
+        begun[0] = True
+        waiting = False
+        for client in clients:
+            client.step()
+            waiting = waiting or client.state == "waits"
+        if time.time() > end:
+            raise AssertionError("no end: %s" % [client.state for client in clients])
+        if not waiting:
+            server.shutdown()
+
+    return step
+
+
+def serve(case, server, clients):
+    """Serve clients; return the server, which is another one after some Ctrl-Cs."""
+    while True:
+        begun = [False]
+        server.service_actions = until_done(server, clients, begun)
+        try:
+            server.serve_forever(0.001)
+            return server
+        except (OSError, MemoryError):
+            if begun[0] or plan.error is None:
+                raise
+            # It could not begin, and said so.
+        except KeyboardInterrupt:
+            if isinstance(plan.error, faulty.Interrupt):
+                server = case.make()
+
+
+def make(case):
+    """Return a server. One whose construction fails says so, and the next one is made."""
+    before = faulty.fds()
+    try:
+        return case.make()
+    except (Exception, KeyboardInterrupt) as e:
+        plan.on = False
+        if plan.error is None or not isinstance(e, (OSError, MemoryError, KeyboardInterrupt)):
+            raise
+    assert faulty.fds() == before, "a server that could not be made leaves descriptors"
+    return case.make()
+
+
+def run(case):
+    """Let clients be served while a call fails, then others, and look at what is left."""
+    plan.on = True
+    first = server = make(case)
+    clients = case.clients()
+    server = serve(case, server, clients)
+    plan.on = False
+    error = plan.error
+    interrupted = isinstance(error, KeyboardInterrupt)
+    lost = len([client for client in clients if client.state != "served"])
+    # Who is in the middle of it may be lost; for memory, another one too.
+    failed = case.width - plan.left
+    allowed = 2 * failed if isinstance(error, MemoryError) else failed
+    assert interrupted or lost <= allowed, "%d clients are not served" % lost
+    wait_for_threads()
+    if interrupted:
+        server = serve(case, server, [])  # a thread's Ctrl-C may not have been noticed yet
+    honest = case.clients()
+    server = serve(case, server, honest)
+    assert all(client.state == "served" for client in honest), [c.state for c in honest]
+    wait_for_threads()
+    if server is first:
+        look(case, server)
+    plan.on = plan.error is None
+    try:
+        case.close(server)
+    except (Exception, KeyboardInterrupt):
+        if not plan.on or plan.error is None:
+            raise
+        plan.on = False
+        case.close(server)
+    plan.on = False
+    assert not plan.poisoned, "a poller whose register failed is used: %s" % plan.poisoned
+    wait_for_threads()
+    hub = getattr(server, "_se_hub", None)
+    assert not hub or not hub.map and not hub.count, hub.map
+
+
+def wait_for_threads():
+    """Wait for all that were started to end."""
+    support.wait_until(lambda: faulty.threads[0] == 0, what="the threads to end")
+
+
+def look(case, server):
+    """Look at the counters and tables of a server that has served its clients."""
+    servers = getattr(server, "servers", [server])
+    total = {"out_of_memory": 0}
+    for stats in [one.stats for one in servers] + ([] if server in servers else [server.stats]):
+        if stats is server.stats and server not in servers:
+            total["out_of_memory"] = stats["out_of_memory"]  # the sum, and the multiplexer's own
+            continue
+        for name in stats:
+            total[name] = total.get(name, 0) + stats[name]
+    # The last one may have gone a moment ago.
+    for _ in range(1000):
+        if not sum(one.stats["active"] for one in servers):
+            break
+        server.service_actions = server.shutdown
+        server.serve_forever(0.001)
+    assert not sum(one.stats["active"] for one in servers), [one.stats for one in servers]
+    hub = getattr(server, "_se_hub", None)
+    if hub:
+        known = [one.socket for one in servers]
+        assert len(hub.map) == len(known) and all(one in hub.map for one in known), hub.map
+        assert not (hub.count or hub.start or hub.open or hub.next)
+    assert not getattr(server, "_se_waiting", ()), server._se_waiting
+    error = plan.error
+    if isinstance(error, KeyboardInterrupt):
+        return
+    told = total["errors"] + total["out_of_memory"] + total["timed_out"] + total["evicted"]
+    every = sum(one.stats["accepted"] for one in servers)
+    most = every
+    if servers[0].ssl_context is not None:
+        most *= 2  # finish_request is called again after the handshake
+    assert every - told <= plan.handlers <= most, (plan.handlers, total)
+    taken = sum(one.stats["accepted"] for one in servers if not isinstance(one, UDPServer))
+    assert 0 <= plan.accepted - taken <= told, (plan.accepted, total)
+    if error is None or plan.name == "start_new_thread":
+        assert told == 0, total  # without a thread the serving one does it
+    if case.counts and not isinstance(error, MemoryError):
+        sent = sum(one.stats["bytes_out"] for one in servers)
+        came = sum(one.stats["bytes_in"] for one in servers)
+        assert sent == plan.sent and came <= plan.received, (plan.sent, plan.received, total)
+
+
+def heap():
+    """Return the bytes in use; CPython does not tell."""
+    gc.collect()
+    return gc.mem_alloc() if MICROPYTHON else 0
+
+
+def sweep(case, run=run, names=None, quick=False):
+    """Let each call fail in turn, in each way, until there is no such call."""
+    if EMULATED and SCALE == 1 and not quick:
+        raise support.Skip("time, under emulation: make test-all takes it")
+    case.width = 0
+    plan.begin("", 0, None, 0)
+    run(case)  # what is loaded when it is needed is there now
+    case.fds = faulty.fds()
+    case.heap = heap()
+    calls = 0
+    for name in names or sorted(faulty.KINDS):
+        at = 1
+        while fail(case, run, name, at):
+            at += 1
+        calls += at - 1
+    print("\n%d calls" % calls)
+
+
+def fail(case, run, name, at):
+    """Let one call fail in each way. Return False if there is no such call."""
+    kinds = list(faulty.KINDS[name])
+    if EMULATED and at > 4:
+        return False
+    if at > 1 and (SCALE == 1 or EMULATED):
+        kinds = kinds[at % 3 :: 3] or kinds[:1]
+    for kind in kinds:
+        for case.width in WIDTHS:
+            if case.width > 1 and kind in faulty.CTRL_C:
+                continue
+            for tries in range(5):
+                plan.begin(name, at, kind, case.width)
+                print("%s %d %r" % (name, at, kind), end=", ")  # should it hang
+                run(case)
+                left = faulty.fds() - case.fds
+                assert not left, "%s: descriptors %s are left" % (plan, left)
+                # Tables grow once: what is lost is lost each time.
+                now = heap()
+                if now <= case.heap + (HEAP if tries else 0):
+                    break
+                grown = now - case.heap
+                case.heap = now
+            else:
+                raise AssertionError("%s: %d bytes of heap are lost" % (plan, grown))
+            if plan.error is None:
+                return False
+    return True
+
+
+LINES = [b"one\n", b"two\n"]
+
+
+def test_tcp():
+    sweep(One(TCPServer, Echo, [b"one\ntwo\n"]))
+
+
+def test_tcp_without_files():
+    sweep(One(TCPServer, Raw, [b"one\ntwo\n"], counts=False))
+
+
+def test_tcp_with_async_handler():
+    sweep(One(TCPServer, AsyncEcho, [b"one\ntwo\nbye\n"]))
+
+
+def test_udp():
+    sweep(One(UDPServer, Datagram, LINES, Ask), quick=True)
+
+
+def test_multiplexing():
+    sweep(One(MultiplexingTCPServer, AsyncEcho, LINES))
+
+
+def test_multiplexer():
+    sweep(Many())
+
+
+def test_threads():
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]))
+
+
+def test_threads_with_async_handler():
+    sweep(One(ThreadingTCPServer, AsyncEcho, [b"one\ntwo\nbye\n"]))
+
+
+def test_udp_threads():
+    sweep(One(ThreadingUDPServer, Datagram, LINES, Ask))
+
+
+def test_session():
+    """A session with a remote object."""
+    sweep(Session())
+
+
+def call(case):
+    """Use a remote object while a call of the client's fails, then again."""
+    plan.ident = case.ident
+    plan.on = True
+    try:
+        case.use()
+    except (OSError, MemoryError, KeyboardInterrupt):
+        if plan.error is None:
+            raise
+    finally:
+        plan.on = False
+    case.use()
+    support.wait_until(lambda: not case.server.stats["active"], what="the sessions to end")
+    support.wait_until(lambda: len(faulty.fds()) <= len(case.fds), what="the descriptors")
+
+
+class Use:
+    """A client of a RemoteServer, the library's own."""
+
+    def __init__(self, server):
+        self.server = server
+        self.ident = faulty.get_ident()
+        self.fds = range(1000)
+
+    def use(self):
+        with connect(*self.server.server_address) as thing:
+            assert thing.double(21) == 42
+
+
+def test_remote_client():
+    with support.serving(RemoteServer(free(), Thing)) as server:
+        sweep(Use(server), call)
+
+
+def test_tls():
+    TRUST.append(client_context(support.certificate("cert.pem")))
+    TLSServer.ssl_context = faulty.tls(server_context(support.certificate("server.pem")))
+    names = "accept wrap_socket tls_handshake tls_read tls_write register write"
+    sweep(One(TLSServer, AsyncEcho, LINES, TLSTalk, counts=False), names=names.split())
+
+
+def test_http():
+    """Requests over HTTP."""
+    request = b"GET / HTTP/1.0\r\n\r\n"
+    answer = b"HTTP/1.0 200 ", b"\r\n\r\n" + REPLY
+    sweep(One(HTTPServer, Page, [request], Whole, answer))
