@@ -425,9 +425,9 @@ class socket(device_socket.socket):
         data, buf = self._queue.pop(0)
         if ESP32 and not data:
             self._dead = True  # taken for the end of a stream (fact 28)
-        if buf != self._packed:
+        if buf != self._heard_of[1]:
             self._heard(buf)
-        return data[:n], self._peer
+        return data[:n], self._heard_of[0]
 
     def _gives_up(self, e, some):
         # Of a stream's methods: nothing there is None, another error loses what came. Fact 7.

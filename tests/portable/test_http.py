@@ -207,7 +207,7 @@ class Browser(Client):
             assert more, "the end after %d of %d bytes" % (at, n)
             data[at : at + len(more)] = more
             at += len(more)
-        return bytes(data)
+        return bytes(data) if n < 4096 else data
 
     def closed(self):
         """Return True if the server closes now."""

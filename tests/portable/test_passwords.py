@@ -10,12 +10,15 @@ from socketse import (
     Users,
     guard,
     port,
+    server_context,
 )
 from support import (
     BACKLOG,
     BOARD,
     MICROPYTHON,
     Client,
+    TLSClient,
+    certificate,
     free,
     ports,
     raises,
@@ -310,8 +313,8 @@ def test_clear_text_from_elsewhere_is_refused_unless_told_otherwise():
                 c.line()
                 assert change(c, b"user0", b"password", b"new password") == 200
             Away.allow_plain = False
-            server.ssl_context = Away  # something that says: over TLS
-            with Client(server.server_address) as c:
+            server.ssl_context = server_context(certificate("server.pem"))
+            with TLSClient(server.server_address) as c:
                 assert c.line()[:4] == b"200 "
 
 
