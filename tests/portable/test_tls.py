@@ -2,6 +2,7 @@
 
 import time
 
+import support
 from socketse import (
     AsyncStreamRequestHandler,
     Multiplexer,
@@ -432,3 +433,23 @@ def test_room_for_one_tls_connection():
         TLSSocket.max_connections = None
         hub.close()
     assert TLSSocket.count == 0
+
+
+def test_want_of_memory_loses_nothing_that_came_with_the_handshake():
+    if not MICROPYTHON:
+        raise Skip("a TLSSocket of our own")
+    from micropython import heap_lock, heap_unlock
+    from socketse import tlssocket
+
+    end = support.socket.socket()
+    sock = tlssocket.TLSSocket(end, None)
+    sock.buffer = data = b"what has come " * 10
+    heap_lock()
+    try:
+        lost = sock.recv(256)
+    except MemoryError:
+        lost = None
+    finally:
+        heap_unlock()
+    assert lost is None and sock.recv(256) == data
+    end.close()
