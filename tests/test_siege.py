@@ -15,11 +15,12 @@ import select
 import socket
 import tempfile
 import threading
+import time
 
 import mpy
 import pytest
 from conftest import ROOT, Program, certificates, connect, find_target, free_port, scale
-from siege import RESET, ROUNDS, Marks, Protocol, Siege, Wrong
+from siege import LIMIT, RESET, ROUNDS, Marks, Protocol, Siege, Wrong
 from test_fuzz import library
 
 PROGRAM = ROOT / "tests" / "attacks" / "besieged.py"
@@ -482,6 +483,93 @@ def besiege(lib, case, place):
             marks.marks,
         )
     )
+
+
+class Flooded:
+    """A server of datagrams, and attackers that send thousands in a second."""
+
+    def __init__(self, program, port, control):
+        self.program, self.port = program, port
+        self.over = threading.Event()
+        self.control = control
+        self.worst = 0.0
+
+    def client(self):
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect(("127.0.0.1", self.port))
+        client.settimeout(0.2)
+        return client
+
+    def flood(self, seed):
+        rnd = random.Random(seed)
+        with self.client() as client:
+            while not self.over.wait(0.005):  # or nothing honest gets into the system's queue
+                for _ in range(20):
+                    with contextlib.suppress(OSError):
+                        client.send(bytes(rnd.choice((0, 1, 100, 1472, 1473, 9000))))
+
+    def served(self):
+        """See to it that an honest client, which asks again, is answered."""
+        began = time.monotonic()
+        with self.client() as client:
+            while True:
+                client.send(b"an honest datagram")
+                with contextlib.suppress(OSError):
+                    assert client.recv(100) == b"an honest datagram"
+                    break
+                assert time.monotonic() - began < LIMIT, "no answer"
+        self.worst = max(self.worst, time.monotonic() - began)
+
+    def figures(self):
+        """Return the figures once all that came is done."""
+        end = time.monotonic() + LIMIT
+        while True:
+            self.control.sendall(b"figures\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += self.control.recv(4096)
+            words = answer.decode().split()
+            stats = dict(zip(words[::2], map(int, words[1::2])))
+            if not stats["active"]:
+                return stats
+            assert time.monotonic() < end, stats
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["udp_", "udp_Threading"])
+def test_flood_of_datagrams(compiled, tmp_path, name, place):
+    program, port, control = begin(compiled, name, False, place, tmp_path)
+    try:
+        program.wait_for("ready")
+        with connect(control) as connection:
+            server = Flooded(program, port, connection)
+            marks = Marks(program.process.pid)
+            for _ in range(ROUNDS):
+                server.over.clear()
+                threads = [threading.Thread(target=server.flood, args=(n,)) for n in range(2)]
+                for thread in threads:
+                    thread.start()
+                try:
+                    for _ in range(40 * scale()):
+                        server.served()
+                        server.over.wait(0.01)
+                finally:
+                    server.over.set()
+                    for thread in threads:
+                        thread.join()
+                server.served()
+                stats = server.figures()
+                marks.add(stats["heap"])
+                if marks.steady(1):
+                    break
+            print("FIGURES", name, place, server.worst, stats, marks.marks)
+            assert stats["truncated"] and stats["accepted"] > 10 * scale()
+            marks.check()
+    except BaseException:
+        print(program.output[-3000:])
+        raise
+    finally:
+        program.kill()
 
 
 WIDTH = 3  # sieges at once: they mostly wait
