@@ -58,6 +58,8 @@ class TLSSocket(ssl.SSLSocket):
             if not self.ready:
                 raise  # in the middle of the handshake
             self.truncated = True
+        except ssl.SSLError as e:
+            raise _gone(e) from e
         return b"" if buffer is None else 0
 
     def send(self, data, flags=0):
@@ -66,6 +68,8 @@ class TLSSocket(ssl.SSLSocket):
             return ssl.SSLSocket.send(self, data, flags)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as e:
             raise BlockingIOError(errno.EAGAIN, "no room to write now") from e
+        except ssl.SSLError as e:
+            raise _gone(e) from e
 
     def shutdown(self, how):
         """Send close_notify, and tell the peer that nothing more will be written."""
@@ -89,6 +93,11 @@ class TLSSocket(ssl.SSLSocket):
         except (OSError, ValueError):
             pass  # it is sent, and the peer's has not come
         self.settimeout(timeout)
+
+
+def _gone(e):
+    # The client's doing, as on boards: OpenSSL's numbers are not errno's.
+    return ConnectionAbortedError(errno.ECONNABORTED, "TLS: %s" % e)
 
 
 def accept(sock, context):
