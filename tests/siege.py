@@ -18,6 +18,7 @@ from conftest import certificates
 
 SLOW = 1  # seconds in which everybody is to be answered: those who wait longer are counted
 LIMIT = 5  # the same for a busy machine: the test fails
+PAUSE = 0.02  # seconds between two requests of an honest client
 TOLERANCE = 64  # bytes of heap
 ROUNDS = 6  # at most: what is lost is lost in each, but tables and rooms are there once
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -240,10 +241,10 @@ class Siege:
         """Let the honest clients ask and ask."""
         self._over.clear()
         self._end.clear()
-        for kind, ask, pause in (("new", self._ask_anew, 0.02), ("staying", self.ask, 0.05)):
+        for kind, ask in (("new", self._ask_anew), ("staying", self.ask)):
             if kind == "staying" and not self.staying:
                 continue
-            thread = threading.Thread(target=self._be_honest, args=(kind, ask, pause))
+            thread = threading.Thread(target=self._be_honest, args=(kind, ask))
             self._honest.append(thread)
             thread.start()
 
@@ -332,8 +333,8 @@ class Siege:
         with self.enter() as client:
             self.protocol.ask(client)
 
-    def _be_honest(self, kind, ask, pause):
-        while not self._end.wait(pause) and not self.failures:
+    def _be_honest(self, kind, ask):
+        while not self._end.wait(PAUSE) and not self.failures:
             begin = time.monotonic()
             wrong = ""
             try:

@@ -136,12 +136,10 @@ class RemoteThreading(Remote):
 
 
 class Passwords(Protocol):
-    """A change of a password to the same one."""
+    """A change of a password that is refused: of two changes at once one would be."""
 
-    files = True
-
-    request = b"USER anna\r\nPASS the password\r\nNEWPASS the password\r\n"
-    answer = b"200 changed\r\n"
+    request = b"USER anna\r\nPASS the password\r\nNEWPASS short\r\n"
+    answer = b"500 a new password needs 8 bytes\r\n"
     starts = (b"USER anna\r\nPASS",)
 
     def open(self, connection):
@@ -398,6 +396,7 @@ def surround(siege):
 @pytest.fixture(scope="module")
 def compiled():
     # The program too, as small heaps want it. A relative path: it ends up on the heap.
+    certificates()  # once, and not in several threads
     into = ROOT / "build" / "besieged"
     mpy.compile_lib(into)
     mpy.compile_file(PROGRAM, into / "besieged.mpy", "besieged")
@@ -572,7 +571,7 @@ def test_flood_of_datagrams(compiled, tmp_path, name, place):
         program.kill()
 
 
-WIDTH = 3  # sieges at once: they mostly wait
+WIDTH = 4  # sieges at once: they mostly wait
 lock = threading.Lock()
 pool = concurrent.futures.ThreadPoolExecutor(WIDTH)
 begun = {}

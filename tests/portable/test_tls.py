@@ -461,3 +461,36 @@ def test_want_of_memory_loses_nothing_that_came_with_the_handshake():
     raises(MemoryError, sock.recv, 256)
     assert sock.recv(256) == data
     end.close()
+
+
+def test_what_openssl_finds_wrong_is_the_clients_doing():
+    if MICROPYTHON:
+        raise Skip("OpenSSL")
+    import ssl
+
+    def fails(*args):
+        raise ssl.SSLError(1, "bad record")
+
+    class Gone(AsyncEcho):
+        async def handle(self):
+            self.wfile.write(await self.rfile.readline())
+            await self.rfile.readline()
+
+    real = ssl.SSLSocket
+    for name in ("send", "read"):
+        server = server_with(MultiplexingTCPServer, Gone)
+        function = getattr(real, name)
+        with quiet() as said, serving(server):
+            with TLSClient(server.server_address) as client:
+
+                def one(self, *args, f=function, own=client._socket):
+                    return (f if self is own else fails)(self, *args)
+
+                setattr(real, name, one)
+                try:
+                    client.send(b"x\n")
+                    wait_until(lambda s=server: s.stats["errors"])
+                finally:
+                    setattr(real, name, function)
+            wait_until(lambda s=server: not s.stats["active"])
+        assert server.stats["errors"] == 1 and not said.getvalue(), said.getvalue()
