@@ -7,7 +7,7 @@ CONTROL   a port for the test alone, served between the rounds: b"figures\\n" is
 FOLDER    for files
 Ctrl-C ends a server, and the next one begins in the same interpreter.
 
-Time is a stand-in: ticks have a period of 2**30 ms, as on boards, and begin 5 s before its end.
+Time is a stand-in: ticks have a period of 2**30 ms, as on boards, and begin 1.5 s before its end.
 """
 
 import gc
@@ -32,7 +32,7 @@ if MICROPYTHON:
     first = real_ticks()
 
     def ticks_ms():
-        return (real_ticks() - first - 5000) & (PERIOD - 1)
+        return (real_ticks() - first - 1500) & (PERIOD - 1)
 
     def ticks_add(a, b):
         return (a + b) & (PERIOD - 1)
@@ -54,7 +54,7 @@ else:
     from socketse import host  # not port: that takes what is there
 
     first = int(time.monotonic() * 1000)
-    host.ticks_ms = lambda: (int(time.monotonic() * 1000) - first - 5000) & (PERIOD - 1)
+    host.ticks_ms = lambda: (int(time.monotonic() * 1000) - first - 1500) & (PERIOD - 1)
     host.ticks_add = lambda a, b: (a + b) & (PERIOD - 1)
     host.ticks_diff = lambda a, b: ((a - b + (PERIOD >> 1)) & (PERIOD - 1)) - (PERIOD >> 1)
     time.time = shifted
