@@ -247,6 +247,7 @@ class Control(AsyncStreamRequestHandler):
             self.tell("heap", gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0)
             hub = getattr(server, "_se_hub", None)
             self.tell("entries", len(hub.map) - 1 if hub else 0)
+            self.tell("memory", hub.stats["out_of_memory"] if hub else 0)
             for name in server.stats:
                 self.tell(name, server.stats[name])
             self.wfile.write(b"\n")
