@@ -24,6 +24,8 @@ import threading
 import time
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 # Started in a shell's background we would ignore it, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,7 +66,9 @@ def scale():
 def certificates():
     """Return a folder, made once, with keys and certificates: PEM files with both, and DER.
 
-    server.pem for localhost, cert.pem its certificate alone, server.der, cert.der and key.der;
+    server.pem for localhost, cert.pem its certificate alone, server.der, cert.der and key.der, and
+    all that in odd.pem, chain.pem and chain.der; rsa.pem; locked.pem and old-locked.pem, keys with
+    a password;
     client.pem, signed by who is in clients.pem; stranger.pem, signed by itself.
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="certificates-"))
@@ -76,11 +80,29 @@ def certificates():
     (folder / "cert.der").write_bytes(ssl.PEM_cert_to_DER_cert(certificate.decode()))
     both = (folder / "cert.der").read_bytes() + (folder / "key.der").read_bytes()
     (folder / "server.der").write_bytes(both)
+    ours = serialization.load_pem_private_key(key, None)
+    secret = serialization.BestAvailableEncryption(b"secret")
+    old = serialization.PrivateFormat.TraditionalOpenSSL
+    sec1 = _pem(ours, old)
+    odd = b"\xc3\xa4 text\n-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n"
+    odd += b"-----END EC PARAMETERS-----\n" + sec1 + b"\xe4 text\n" + certificate + b"text"
+    (folder / "odd.pem").write_bytes(odd.replace(b"\n", b"\r\n"))
+    (folder / "locked.pem").write_bytes(_pem(ours, encryption=secret) + certificate)
+    (folder / "old-locked.pem").write_bytes(certificate + _pem(ours, old, secret))
+    (folder / "rsa.pem").write_bytes(_pem(rsa.generate_private_key(65537, 2048), old))
     issuer = cert.make(["clients"], client=True)
+    (folder / "chain.pem").write_bytes(certificate + issuer[1] + key)
+    issuer_der = ssl.PEM_cert_to_DER_cert(issuer[1].decode())
+    (folder / "chain.der").write_bytes((folder / "cert.der").read_bytes() + issuer_der)
     (folder / "clients.pem").write_bytes(issuer[1])
     (folder / "client.pem").write_bytes(b"".join(cert.make(["ann"], 1, issuer, client=True)))
     (folder / "stranger.pem").write_bytes(b"".join(cert.make(["ann"], 1, client=True)))
     return folder
+
+
+def _pem(key, form=serialization.PrivateFormat.PKCS8, encryption=None):
+    encryption = encryption or serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, encryption)
 
 
 def _as_certificate(key):

@@ -25,14 +25,14 @@ def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
     order = "trouble rooms port host unixport limits allow options workers alone tell".split()
     order += "server handler udp unix stream table hub plain multiplexer mixed".split()
-    order += "names hosttls tlssocket certificates handshake".split()
+    order += "names hosttls tlssocket certificates tls".split()
     order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "message faults session operate remote proxy".split()
     order += "httpdate httperror httpbody httpauth http httpfiles httplist".split()
     order += "xmlvalues xmlsystem xmlrpc".split()
     late = {("port", "host"), ("port", "unixport"), ("services", "classics"), ("auth", "login")}
     late |= {("message", "faults"), ("session", "operate")}
-    late |= {("server", "handshake"), ("plain", "handshake")}  # only with an ssl_context
+    late |= {("server", "tls"), ("plain", "tls")}  # only with an ssl_context
     late |= {("http", "httpfiles"), ("httpfiles", "httplist"), ("httperror", "httpbody")}
     late |= {("httperror", "httplist"), ("httperror", "httpauth")}  # their own parts
     for room in order:

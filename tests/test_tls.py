@@ -3,8 +3,10 @@
 import contextlib
 import http.client
 import os
+import socket
 import ssl
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -36,7 +38,9 @@ def site(start, target):
 
 
 def context():
-    return ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    found = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    found.verify_flags |= ssl.VERIFY_X509_STRICT  # as CPython 3.13 and newer do by themselves
+    return found
 
 
 def tls(port):
@@ -215,9 +219,26 @@ def test_the_tool_makes_certificates(tmp_path):
     assert "DNS:board.local, IP Address:192.168.1.7" in shown
     assert "ASN1 OID: prime256v1" in shown and "CN = board.local" in shown.replace("CN=", "CN = ")
     assert run("openssl", "verify", "-CAfile", alone, alone).returncode == 0
+    assert run("openssl", "verify", "-x509_strict", "-CAfile", alone, alone).returncode == 0
+    done = make("fd00::7", "*.local", "b" * 60 + "." + "c" * 60 + ".local")
+    assert done.returncode == 0, done.stderr
+    shown = run("openssl", "x509", "-noout", "-text", "-in", alone).stdout.decode()
+    assert "IP Address:FD00:0:0:0:0:0:0:7, DNS:*.local, DNS:bbbb" in shown
+    make("b" * 60 + ".local")
+    assert run("openssl", "verify", "-CAfile", alone, alone).returncode == 0
     before = both.read_bytes()
-    for wrong, sentence in (([], "name the board"), (["a b"], "'a b' is neither"), ([""], "''")):
+    for wrong, sentence in (
+        ([], "name the board"),
+        (["a b"], "'a b' is neither"),
+        ([""], "''"),
+        (["b\xfccher.local"], "A-label"),
+        (["[fd00::7]"], "'[fd00::7]' is neither"),
+        (["a", "--days", "0"], "--days"),
+        (["a", "--days", "99999999"], "--days"),
+        (["a", "--into", both], str(both)),
+    ):
         done = make(*wrong)
+        assert "Traceback" not in done.stderr
         assert done.returncode != 0 and sentence in done.stderr, done
     assert both.read_bytes() == before
     make("again")
@@ -227,3 +248,192 @@ def test_the_tool_makes_certificates(tmp_path):
 def test_the_tool_is_a_make_target():
     done = subprocess.run(["make", "-n", "cert", "HOST=a.local"], cwd=ROOT, capture_output=True)
     assert b"tools/cert.py a.local" in done.stdout
+
+
+class Phases:
+    """tests/tls/phases.py, and clients that are slow, or leave, wherever one wants."""
+
+    def __init__(self, start, target, seconds):
+        self.ports = [free_port() for _ in range(5)]
+        files = certificates() / "server.pem", certificates() / "clients.pem"
+        program = PROGRAMS / "phases.py"
+        self.program = start(target, program, seconds, *files, *self.ports)
+        self.program.wait_for("ready")
+
+    def numbers(self):
+        """Return descriptors, TLS connections, connections and accepted ones."""
+        with connect(self.ports[-1]) as client:
+            return [int(word) for word in client.makefile().readline().split()]
+
+    def rest(self, before=None):
+        """Wait until nobody is there but who asks; return how many descriptors are open.
+
+        before  so many are to be open then
+        """
+        for _ in range(SECONDS * 20):
+            files, tls, active, _ = self.numbers()
+            if tls == 0 and active == 1 and before in (None, files):
+                return files
+            time.sleep(0.05)
+        raise AssertionError("connections are left: %r" % (self.numbers(),))
+
+
+class Slow:
+    """A TLS client that sends as few bytes at once as one wants, and no more than `limit`."""
+
+    def __init__(self, port, version, size=1 << 20, limit=1 << 20, certificate=None):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        settings = context()
+        settings.minimum_version = settings.maximum_version = version
+        if certificate:
+            settings.load_cert_chain(certificate)
+        self.tls = settings.wrap_bio(self.incoming, self.outgoing, server_hostname=HOST)
+        self.connection = connect(port)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.size = size
+        self.limit = limit
+
+    def send(self):
+        data = self.outgoing.read()
+        while data and self.limit > 0:
+            n = min(self.size, self.limit, len(data))
+            self.connection.sendall(data[:n])
+            self.limit -= n
+            data = data[n:]
+        return self.limit > 0
+
+    def do(self, function, *arguments):
+        """Call a function of the TLS object; return None if the limit is reached."""
+        while True:
+            try:
+                found = function(*arguments)
+                self.send()
+                return found
+            except ssl.SSLWantReadError:
+                if not self.send():
+                    return None
+                data = self.connection.recv(5000)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_single_bytes_and_a_half_closed_connection(start, target, version):
+    site = Phases(start, target, 20)
+    for port in site.ports[:-2]:
+        client = Slow(port, version, 1)
+        client.do(client.tls.do_handshake)
+        client.do(client.tls.write, b"hello\n")
+        assert client.do(client.tls.read, 100) == b"hello\n"
+        # It has nothing more to say, and waits for what the server has.
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.tls.unwrap()
+        client.send()
+        data = client.connection.recv(5000)
+        assert data
+        client.connection.close()
+    site.rest()
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_clients_that_leave_in_the_middle(start, target, version):
+    site = Phases(start, target, 20)
+    before = site.rest()
+    for port in site.ports[:-2]:
+        whole = Slow(port, version)
+        whole.do(whole.tls.do_handshake)
+        whole.do(whole.tls.write, b"x\n")
+        assert whole.do(whole.tls.read, 10) == b"x\n"
+        total = (1 << 20) - whole.limit
+        whole.connection.close()
+        for limit in (3, 60, total // 2, total - 60, total - 30, total):
+            for reset in (True, False):
+                client = Slow(port, version, limit=limit)
+                with contextlib.suppress(OSError):
+                    if client.do(client.tls.do_handshake) is None:
+                        client.do(client.tls.write, b"x\n")
+                if reset:
+                    linger = struct.pack("ii", 1, 0)
+                    client.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                client.connection.close()
+    site.rest(before)
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
+def test_a_certificate_without_its_end(start, target, version):
+    site = Phases(start, target, 1)
+    name = certificates() / "client.pem"
+    whole = Slow(site.ports[3], version, certificate=name)
+    whole.do(whole.tls.do_handshake)
+    whole.do(whole.tls.write, b"x\n")
+    assert whole.do(whole.tls.read, 10) == b"x\n"
+    site.program.wait_for("begun")
+    total = (1 << 20) - whole.limit
+    whole.connection.close()
+    # The last record is data; before it stands the Finished of 36 to 74 bytes.
+    slow = [
+        Slow(site.ports[3], version, limit=total - missing, certificate=name)
+        for missing in (40, 100, 150, 300)
+    ]
+    for client in slow:
+        with contextlib.suppress(OSError):
+            client.do(client.tls.do_handshake)
+            client.do(client.tls.write, b"x\n")
+    for client in slow:
+        with contextlib.suppress(OSError):
+            while client.connection.recv(1000):
+                pass  # until the server has waited long enough
+        client.connection.close()
+    site.rest()
+    assert site.program.output.count("begun") == 1
+
+
+def test_a_second_hello_is_not_the_end(start, target):
+    # The server cannot use what the client offers, and asks for another hello. The client sends
+    # what in TLS 1.2 stands before its last record, then that hello, then nothing.
+    site = Phases(start, target, 1)
+    client = Slow(site.ports[0], ssl.TLSVersion.TLSv1_3)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    hello = client.outgoing.read()
+    unknown = b"\x63\x99"  # instead of X25519, in the list and in the offer
+    for after in (b"\x00\x17", b"\x00\x20"):
+        assert hello.count(b"\x00\x1d" + after) == 1
+        hello = hello.replace(b"\x00\x1d" + after, unknown + after)
+    client.connection.sendall(hello)
+    client.incoming.write(client.connection.recv(5000))
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    second = client.outgoing.read()
+    assert second[:1] == b"\x14" and second[6:7] == b"\x16"
+    client.connection.sendall(second)
+    with contextlib.suppress(OSError):
+        while client.connection.recv(5000):
+            pass  # until the server has waited long enough
+    client.connection.close()
+    site.rest()
+    assert "begun" not in site.program.output
+
+
+def test_cpython_says_good_bye(start):
+    site = Phases(start, find_target("cpython"), 20)
+    for port in site.ports[:3]:
+        client = Slow(port, ssl.TLSVersion.TLSv1_3)
+        client.do(client.tls.do_handshake)
+        client.do(client.tls.write, b"x\n")
+        assert client.do(client.tls.read, 10) == b"x\n"
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.tls.unwrap()
+        client.send()
+        data = client.connection.makefile("rb").read()
+        client.incoming.write(data)
+        assert client.tls.read(10) == b"bye"
+        with pytest.raises(ssl.SSLZeroReturnError):
+            client.tls.read(10)
+        client.connection.close()
+    site.rest()

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAYS = 3650  # nobody comes by to renew it
+_MOST_DAYS = 100000  # the clocks of certificates end with the year 9999
 _SKEW = datetime.timedelta(days=1)  # clocks may be slow
 _LONGEST = 64  # characters of a common name, X.520
 
@@ -98,6 +99,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if not args.hosts:
         parser.error('name the board, as clients will: make cert HOST="board.local 192.168.1.7"')
+    if not 0 < args.days <= _MOST_DAYS:
+        parser.error("--days is from 1 to %d" % _MOST_DAYS)
     try:
         paths = write(args.into, *make(args.hosts, args.days))
     except (OSError, ValueError) as e:

@@ -165,7 +165,7 @@ def main():
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer"),
         ("AsyncStreamRequestHandler", "Multiplexer", "TCPServer"),
         ("Multiplexer", "TCPServer", "UDPServer", "services"),
-        ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "server_context", "handshake"),
+        ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "server_context", "tls"),
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "AuthMixIn"),
         ("AsyncStreamRequestHandler", "MultiplexingTCPServer", "PasswordHandler", "Users"),
     ):

@@ -36,7 +36,7 @@ CORE = ("port", "server", "handler", "udp", "unix", "threads")  # and what they 
 UNUSED = {("alone", "run")}
 # What the core asks of rooms that are not in the file, and what it gets.
 LEFT_OUT = {
-    b"from . import handshake\n\n        return handshake": (
+    b"from . import tls\n\n    return tls": (
         b'raise ImportError("ssl_context: TLS needs the whole package of socketse")'
     ),
 }

@@ -38,9 +38,9 @@ class _Driver:
         while True:
             core: Any = modules.get("asyncio.core")
             if core and core.cur_task is None:
-                from .trouble import new_guard
+                from .trouble import create_task
 
-                core.cur_task = new_guard(core)
+                core.cur_task = create_task(core)
             try:
                 want = co.throw(error) if error else co.send(value)
             except StopIteration:
@@ -54,10 +54,10 @@ class _Driver:
                 elif want == _SLEEP:
                     self._sleep()
                 elif want != _TURN:
-                    from .trouble import exception, new_guard
+                    from .trouble import create_task, exception
 
                     if core:
-                        core.cur_task = new_guard(core)  # the old one stands in a queue now
+                        core.cur_task = create_task(core)  # the old one stands in a queue now
                     raise exception(want)
             except Exception as e:
                 error = e

@@ -5,8 +5,15 @@ import os
 import socket
 import ssl
 import tempfile
+import threading
 
 _HANDSHAKE_SECONDS = 5
+_IGNORE_UNEXPECTED_EOF = 0x80  # OpenSSL's SSL_OP_ of that name, since 3.0
+_lock = threading.Lock()  # one context may serve many servers
+
+
+class TLSError(ConnectionAbortedError, ssl.SSLError):
+    """What the peer has done wrong after the handshake: both OSError's kind, and ssl's."""
 
 
 class TLSSocket(ssl.SSLSocket):
@@ -17,7 +24,7 @@ class TLSSocket(ssl.SSLSocket):
 
     truncated = False  # True: the stream ended without close_notify, perhaps not by the client
     ready = False  # True: the handshake is over
-    wrapped = False  # only boards have to look at their memory
+    open = False  # only boards have to look at their memory
     want = 1  # what to poll for until the handshake can go on
 
     def handshake(self):
@@ -54,12 +61,13 @@ class TLSSocket(ssl.SSLSocket):
             raise BlockingIOError(errno.EAGAIN, "nothing to read now") from e
         except ssl.SSLZeroReturnError:
             pass
-        except ssl.SSLEOFError:
+        except ssl.SSLError as e:
+            # Before Python 3.10 it has no class of its own.
+            if not isinstance(e, ssl.SSLEOFError) and e.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise self._error(e) from e
             if not self.ready:
                 raise  # in the middle of the handshake
             self.truncated = True
-        except ssl.SSLError as e:
-            raise _gone(e) from e
         return b"" if buffer is None else 0
 
     def send(self, data, flags=0):
@@ -69,7 +77,10 @@ class TLSSocket(ssl.SSLSocket):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as e:
             raise BlockingIOError(errno.EAGAIN, "no room to write now") from e
         except ssl.SSLError as e:
-            raise _gone(e) from e
+            raise self._error(e) from e
+
+    def _error(self, e):
+        return TLSError(errno.ECONNABORTED, e.strerror) if self.ready else e
 
     def shutdown(self, how):
         """Send close_notify, and tell the peer that nothing more will be written."""
@@ -95,35 +106,32 @@ class TLSSocket(ssl.SSLSocket):
         self.settimeout(timeout)
 
 
-def _gone(e):
-    # The client's doing, as on boards: OpenSSL's numbers are not errno's.
-    return ConnectionAbortedError(errno.ECONNABORTED, "TLS: %s" % e)
-
-
 def accept(sock, context):
     """Return (TLSSocket, address) of the next connection."""
     connection, address = sock.accept()
-    kind = context.sslsocket_class
-    context.sslsocket_class = TLSSocket
     try:
-        tls = context.wrap_socket(
-            connection,
-            server_side=True,
-            do_handshake_on_connect=False,
-            suppress_ragged_eofs=False,
-        )
+        with _lock:
+            kind = context.sslsocket_class
+            context.sslsocket_class = TLSSocket
+            try:
+                tls = context.wrap_socket(
+                    connection,
+                    server_side=True,
+                    do_handshake_on_connect=False,
+                    suppress_ragged_eofs=False,
+                )
+            finally:
+                context.sslsocket_class = kind
     except OSError as e:
         connection.close()
         raise BlockingIOError(errno.EAGAIN, "the client was gone") from e
     except BaseException:
         connection.close()
         raise
-    finally:
-        context.sslsocket_class = kind
     return tls, address
 
 
-def check(context):
+def setup(context):
     """Raise TypeError or ValueError if context cannot be a server's."""
     if not isinstance(context, ssl.SSLContext):
         raise TypeError("ssl_context is no SSLContext: %r" % (context,))
@@ -131,21 +139,21 @@ def check(context):
         raise ValueError("ssl_context is a client's: a server's is ssl.PROTOCOL_TLS_SERVER's")
 
 
-def load_cert_chain(context, cert, key):
-    """Let context have a certificate and its key, bytes in PEM or DER form.
+def load_cert_chain(context, certs, key):
+    """Let context have certificates, the first one its own, and its key, all in DER form.
 
     Raises ValueError if they are none, or do not fit.
     """
-    if b"-----BEGIN " not in cert:
-        cert = ssl.DER_cert_to_PEM_cert(cert).encode()
-    if b"-----BEGIN " not in key:
-        # The word stands for PKCS 8; of older forms OpenSSL finds out itself what they are.
-        key = ssl.DER_cert_to_PEM_cert(key).replace("CERTIFICATE", _kind(key)).encode()
+    # The word stands for PKCS 8; of older forms OpenSSL finds out itself what they are.
+    key = ssl.DER_cert_to_PEM_cert(key).replace("CERTIFICATE", _kind(key))
+    data = "".join([key] + [ssl.DER_cert_to_PEM_cert(cert) for cert in certs]).encode()
+    # Before Python 3.10 a stream that ends like that looks complete.
+    context.options &= ~_IGNORE_UNEXPECTED_EOF
     # The standard library takes files only. mkstemp's can be read by nobody else.
     number, path = tempfile.mkstemp()
     try:
         with os.fdopen(number, "wb") as f:
-            f.write(cert + b"\n" + key)
+            f.write(data)
         context.load_cert_chain(path)
     except ssl.SSLError as e:
         raise ValueError("the certificate or its key cannot be used: %s" % e) from e
@@ -156,4 +164,5 @@ def load_cert_chain(context, cert, key):
 def _kind(der):
     # PKCS 8 has an algorithm behind the version, SEC 1 a number of bytes, PKCS 1 an integer.
     start = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0) + 3
-    return {0x30: "PRIVATE KEY", 0x04: "EC PRIVATE KEY"}.get(der[start], "RSA PRIVATE KEY")
+    kinds = {b"\x30": "PRIVATE KEY", b"\x04": "EC PRIVATE KEY"}
+    return kinds.get(der[start : start + 1], "RSA PRIVATE KEY")

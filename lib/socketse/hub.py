@@ -58,7 +58,7 @@ class Hub(Table):
         if core:
             task = core.cur_task
             if self.coro is None:
-                self.new_guard(core)
+                self.create_task(core)
             else:
                 core.cur_task = self.coro
         self.cur_task = False
@@ -85,10 +85,10 @@ class Hub(Table):
             if core:
                 core.cur_task = task
 
-    def new_guard(self, core):
-        from .trouble import new_guard
+    def create_task(self, core):
+        from .trouble import create_task
 
-        core.cur_task = self.coro = new_guard(core)
+        core.cur_task = self.coro = create_task(core)
 
     def wait(self, timeout):
         # Do rounds until something has happened, or timeout seconds have passed.
@@ -205,7 +205,7 @@ class Hub(Table):
 
             core: Any = modules.get("asyncio.core")
             if core:
-                self.new_guard(core)  # the old one stands in a queue now
+                self.create_task(core)  # the old one stands in a queue now
             # Not at once: it may await that again and again.
             h._se_wake = exception(value)
             value = _TURN

@@ -1,6 +1,6 @@
 """MultiplexingMixIn and its servers: many connections in the thread that serves."""
 
-from .server import TCPServer, _mark_left  # first: the largest compiles best
+from .server import TCPServer, _mark_left, ssl  # first: the largest compiles best
 
 # isort: split
 from . import port
@@ -29,7 +29,6 @@ class MultiplexingMixIn:
     timeout: "Any"
     socket: "Any"
     ssl_context: "Any"
-    _se_tls: "Any"
     RequestHandlerClass: "Any"
     finish_request: "Any"
     get_request: "Any"
@@ -70,7 +69,7 @@ class MultiplexingMixIn:
 
     def _se_accept(self):
         if self.ssl_context is not None:
-            return self._se_tls().accept(self.socket, self.ssl_context)
+            return ssl().accept(self.socket, self.ssl_context)
         return port.accept_native(self.socket)
 
     def _se_ready(self, timeout):

@@ -45,8 +45,9 @@ class Multiplexer:
     def add(self, server):
         """Serve server too, and return it: any of socketse's, with any handler.
 
-        The server's shutdown() stops the multiplexer from now on. Raises ValueError
-        if the server is in a multiplexer already, and RuntimeError in a handler.
+        The server's shutdown() stops the multiplexer from now on. If it is to have TLS, its
+        ssl_context stands before. Raises ValueError if the server is in a multiplexer already,
+        and RuntimeError in a handler.
         """
         own = getattr(server, "_se_hub", None)
         if own and own.server is own:  # MultiplexingMixIn's, and no Multiplexer's
@@ -190,7 +191,7 @@ class _Door:
                 if type(server).get_request is TCPServer.get_request:
                     server.get_request = self.get_request
             else:
-                self._se_limited = getattr(
+                self._se_limited = server.ssl_context is not None or getattr(
                     server.RequestHandlerClass, "client_speaks_first", False
                 )
                 server.process_request = self.process_request

@@ -1,20 +1,18 @@
 """Plain handlers in a multiplexer: one after the other, for at most 10 s each."""
 
-from .server import BaseRequestHandler
+from .server import BaseRequestHandler, ssl
 
 
 def process_request(server, request, client_address, process):
     """Let a plain handler handle a request by process: now, or when the client has spoken."""
-    if server.ssl_context is not None and not request.ready:
-        from .handshake import Handshake
-
-        Handshake(
-            request,
-            client_address,
-            server,
-            lambda *args: process_request(server, request, client_address, process),
-        )
-    elif getattr(server.RequestHandlerClass, "client_speaks_first", False):
+    if server.ssl_context is not None and not ssl().finish(
+        server,
+        request,
+        client_address,
+        lambda *args: process_request(server, request, client_address, process),
+    ):
+        return  # it goes on, or has failed
+    if getattr(server.RequestHandlerClass, "client_speaks_first", False):
         Knock(
             request,
             client_address,
@@ -39,7 +37,7 @@ def _run_plain(server, request, client_address, process):
 class Knock(BaseRequestHandler):
     """A connection in the table for which process(request, client_address) is called later.
 
-    When the client has spoken; handshake.py has another reason.
+    When the client has spoken; tls.py has another reason.
     """
 
     _se_co = _se_wake = None

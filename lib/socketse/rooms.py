@@ -22,7 +22,7 @@ def find(name):
         "multiplex:MultiplexingUnixStreamServer:hub/server/stream",
         "multiplexer:Multiplexer:hub/server/stream",
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
-        "handshake::plain tlssocket:: certificates:server_context/client_context:",
+        "tls::plain tlssocket:: certificates:server_context/client_context:",
         "names:: mixed:: plain:: tell:: services::stream classics::services",
         "operate:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",

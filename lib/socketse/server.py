@@ -24,6 +24,13 @@ _ACCEPT_PAUSE_MS = const(20)
 _left: tuple = ()
 
 
+def ssl():
+    # The room of servers with an ssl_context.
+    from . import tls
+
+    return tls
+
+
 def _mark_left(server, value):
     global _left
     others = list(_left)
@@ -241,7 +248,7 @@ class BaseServer:
     def finish_request(self, request, client_address):
         """Handle one request by calling RequestHandlerClass; with TLS, after its handshake."""
         if self.ssl_context is not None:
-            if not self._se_tls().finish(self, request, client_address):
+            if not ssl().finish(self, request, client_address):
                 return  # it goes on, or has failed
         self.RequestHandlerClass(request, client_address, self)
 
@@ -274,11 +281,6 @@ class BaseServer:
             self._se_count("out_of_memory")  # too little to tell of the first one
         finally:
             self.last_error = None
-
-    def _se_tls(self):
-        from . import handshake
-
-        return handshake
 
     def _se_count(self, name, n=1):
         self._se_stats[name] += n
@@ -342,7 +344,7 @@ class TCPServer(BaseServer):
     def server_activate(self):
         """Start to listen."""
         if self.ssl_context is not None:
-            self._se_tls().check(self.ssl_context)
+            ssl().setup(self.ssl_context)
         self.socket.listen(self.request_queue_size)
 
     def server_close(self):
@@ -358,7 +360,7 @@ class TCPServer(BaseServer):
     def get_request(self):
         """Return (connection, client_address) of the next connection; may be overridden."""
         if self.ssl_context is not None:
-            return self._se_tls().accept(self.socket, self.ssl_context)
+            return ssl().accept(self.socket, self.ssl_context)
         return port.accept(self.socket)
 
     def shutdown_request(self, request):

@@ -232,7 +232,8 @@ class AsyncStreamRequestHandler(BaseRequestHandler):
 
     def _se_pend(self, data, n):
         # Keep data for later, but for the first n bytes, which were sent; None: nobody tried.
-        if not n and len(self._se_out) + len(data) > self.max_pending:
+        # What was tried is kept: TLS may have sent a part of it, and wants to go on with it.
+        if n is None and len(self._se_out) + len(data) > self.max_pending:
             raise OSError(errno.ENOBUFS, "more than max_pending bytes wait: await drain()")
         if n is None and not self._se_out:
             self._se_out = data

@@ -238,7 +238,7 @@ class Table:
         longest = 0
         for h in self.map.values():
             since = h._se_since
-            if since is None or tls and not getattr(h.request, "wrapped", False):
+            if since is None or tls and not getattr(h.request, "open", False):
                 continue
             age = ticks_diff(self.time, since) + 1
             if age < 0 or age > 0x7FFFFFF:

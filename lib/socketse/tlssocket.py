@@ -5,7 +5,7 @@ tried again with more than before, and cipher() crashes it before the handshake 
 """
 
 import io
-from errno import EAGAIN, ECONNABORTED, ETIMEDOUT
+from errno import EAGAIN, EBADF, ECONNABORTED, ENOMEM, ETIMEDOUT
 
 from . import port
 from .port import const
@@ -23,6 +23,8 @@ _CHANGE_CIPHER_SPEC = const(20)
 _HANDSHAKE = const(22)
 _DATA = const(23)
 _HANDSHAKE_MS = const(5000)
+_AGAIN_MS = const(100)  # after which a thread looks again whether there is room
+_CERT_REQUIRED = const(2)
 # Bytes given to Mbed TLS at once: boards have room for a record of that size.
 _PIECE = const(4096)
 # Bytes that a connection needs: buffers of 17 and 4 kB, 2 kB of state, and 10 kB in the handshake.
@@ -41,38 +43,59 @@ else:
 class Wire(io.IOBase):
     """What Mbed TLS reads from and writes to: sees what that does not tell."""
 
-    eof = False  # True: the connection has ended, with or without TLS's own end
-    stage = 0  # 1: the client encrypts from now on, 2: its Finished has come
-    body = 0  # bytes left of a record
-    head = b""  # the beginning of the next one
-
-    def __init__(self, socket):
+    def __init__(self, socket, client):
         self.socket = socket
-        self.write = socket.write
+        self.client = client
+        # All attributes now: what has been read must not be lost for want of memory.
+        self.eof = False  # True: the connection has ended, with or without TLS's own end
+        self.full = False  # True: the socket has not taken all
+        self.stage = 0  # 1: the other end encrypts from now on, 2: its Finished has come
+        self.kind = 0  # a record's
+        self.head = 0  # bytes of its head that have come, all 5 while its body comes
+        self.body = 0  # bytes of its body that are to come
 
     def readinto(self, buf):
         try:
             n = self.socket.readinto(buf)
         except OSError as e:
             return -(e.errno or ECONNABORTED)
-        if not n:
-            self.eof = n == 0
-        elif self.stage < 2 or self.body:
-            self._look(buf, n)
+        if n:
+            if self.stage < 2 or self.head:
+                self._look(buf, n)
+        elif n == 0:
+            self.eof = True
         return n
 
     def _look(self, buf, n):
-        if self.body:
-            self.body -= n
+        i = 0
+        while i < n and self.head < 5:
+            if not self.head:
+                self.kind = buf[i]
+            self.body = (self.body << 8 | buf[i]) & 0xFFFF
+            self.head += 1
+            i += 1
+        if self.head < 5:
             return
-        head = self.head = self.head + bytes(buf[:n])
-        if len(head) == 5:
-            self.head = b""
-            self.body = head[3] << 8 | head[4]
-            if head[0] == _CHANGE_CIPHER_SPEC:
-                self.stage = 1
-            elif head[0] == _DATA or head[0] == _HANDSHAKE and self.stage:
-                self.stage = 2
+        self.body -= n - i
+        if self.body:
+            return
+        self.head = 0
+        if self.kind == _CHANGE_CIPHER_SPEC:
+            self.stage = 1
+        elif self.kind == _DATA or self.client and self.stage and self.kind == _HANDSHAKE:
+            self.stage = 2
+
+    def write(self, buf):
+        if self.stage == 1 and not self.client:
+            # TLS 1.2: the server's own, after the client's Finished. Else it is TLS 1.3 with
+            # the answer to a second ClientHello.
+            self.stage = 2 if buf[0] == _CHANGE_CIPHER_SPEC else 0
+        try:
+            n = self.socket.write(buf)
+        except OSError as e:
+            return -(e.errno or ECONNABORTED)
+        self.full = n is None or n < len(buf)
+        return n
 
     def ioctl(self, request, arg):
         return 0  # closing is for who has opened it
@@ -102,10 +125,10 @@ class TLSSocket(io.IOBase):
         self.socket: Any = getattr(socket, "native", socket)
         self.native: Any = self.socket
         self.timeout = None
-        self.wrapped = False  # True: native is Mbed TLS's
+        self.open = False  # True: native is Mbed TLS's
         self.ready = False  # True: the handshake is over, as far as can be seen
         self.known = False  # True: it is over, because data has come or gone
-        self.wire: Any = Wire(self.socket)
+        self.wire: Any = Wire(self.socket, server_hostname is not None)
         self.buffer = b""
         self.ended = False  # True: nothing more comes
         self.retry = 0  # bytes that Mbed TLS wants to be given again
@@ -121,20 +144,30 @@ class TLSSocket(io.IOBase):
     def wrap(self):
         """Give it what TLS needs. Raises MemoryError if there is no room for that."""
         port.collect()  # for one piece of 17 kB
-        if TLSSocket.count and not has_room(self.max_connections):
-            raise MemoryError("no room for one more TLS connection")
-        try:
-            with _lock:
+        with _lock:
+            if TLSSocket.count and not has_room(self.max_connections):
+                raise MemoryError("no room for one more TLS connection")
+            try:
                 self.native = self.context.wrap_socket(
                     self.wire,
                     server_side=self.server_hostname is None,
                     do_handshake_on_connect=False,
                     server_hostname=self.server_hostname,
                 )
-                self.wrapped = True
-                TLSSocket.count += 1
-        except OSError as e:
-            raise MemoryError(e)  # that is all that can go wrong
+            except OSError as e:
+                if e.errno == ENOMEM:
+                    raise MemoryError(e)
+                raise self._error(e)
+            self.open = True
+            TLSSocket.count += 1
+
+    def _begun(self):
+        # Return True if Mbed TLS has the connection: it gets it with the first byte.
+        if self.native is None:
+            raise OSError(EBADF, "the connection is closed")
+        if not self.open and self.spoken():
+            self.wrap()
+        return self.open
 
     def spoken(self):
         """Return True if there is something to read."""
@@ -145,41 +178,60 @@ class TLSSocket(io.IOBase):
     def handshake(self):
         """Take what has come of the handshake. Return True if it is over, as far as can be seen.
 
-        A client's certificate in TLS 1.3 looks like its end: reading and writing go on with it.
+        A client's certificate in TLS 1.3 may look like its end, if it is not required or if
+        this port does not tell certificates: reading and writing go on with it.
         """
-        if self.ready or not self.wrapped and not self.spoken():
+        if self.ready or not self._begun():
             return self.ready
         data = self._read(256)
         if data == b"":
             raise OSError(ECONNABORTED, "TLS: the client is gone")
         self.buffer = data or b""
-        self.ready = self.known or self.wire.stage > 1 and not self.wire.body
+        wire = self.wire
+        if wire.stage > 1 and not wire.head and not wire.full:
+            self.ready = self.known or not self._lacks_certificate()
         return self.ready
 
+    def _lacks_certificate(self):
+        # Return True if the client's certificate is required, and known to be missing so far.
+        required = getattr(self.context, "verify_mode", 0) == _CERT_REQUIRED
+        tell = required and getattr(self.native, "getpeercert", None)
+        return tell and not tell(True)
+
     def do_handshake(self):
-        """Wait until the handshake is over, at most 5 s. Raises OSError if it fails."""
+        """Wait until the handshake is over, at most 5 s. Raises OSError if it fails.
+
+        Raises MemoryError if all the time there was no room.
+        """
         timeout = self.timeout
         self.timeout = _HANDSHAKE_MS / 1000
+        end = port.ticks_add(port.ticks_ms(), _HANDSHAKE_MS)
         try:
-            end = None
-            while not self.handshake():
-                end = self._wait(_READ, end)
+            while True:
+                try:
+                    if self.handshake():
+                        return
+                    self._wait(_READ, end)
+                except MemoryError:
+                    if port.ticks_diff(end, port.ticks_ms()) <= 0:
+                        raise
+                    port.sleep_ms(_AGAIN_MS)  # another thread may leave some
         finally:
             self.timeout = timeout
 
     def _read(self, n):
         # Return what has come, None: nothing now.
-        if not self.wrapped:
-            if not self.spoken():
-                return None
-            self.wrap()
+        if self.ended or not n:
+            return b""  # Mbed TLS would wait for more after the other end's close_notify
+        if not self._begun():
+            return None
         try:
             with _lock:
                 # Without DTLS Mbed TLS's has no recv, and what came right before an error is lost.
                 data = (getattr(self.native, "recv", None) or self.native.read)(n)
         except (OSError, ValueError) as e:  # ValueError: the client's certificate
             raise self._error(e)
-        if data == b"" and not self.ended:
+        if data == b"":
             self.ended = True
             self.truncated = self.wire.eof
         self.more = data is not None and len(data) == n
@@ -194,11 +246,11 @@ class TLSSocket(io.IOBase):
 
     def _put(self, data):
         # Return how many bytes of data were taken; 0: none now.
-        if not self.wrapped:
-            if not self.spoken():
-                return 0
-            self.wrap()
+        if not len(data) or not self._begun():
+            return 0
         n = self.retry or min(len(data), _PIECE)
+        if n > len(data) and self.known:
+            raise OSError(ECONNABORTED, "TLS: what could not be sent must be sent again")
         if n < len(data):
             data = memoryview(data)[:n]
         try:
@@ -276,15 +328,18 @@ class TLSSocket(io.IOBase):
             return -22  # EINVAL
         if self.native is None:
             return _CLOSED
-        if (self.buffer or self.more) and arg & _READ:
-            return _READ
-        if not self.known:
-            self.poller.modify(self.socket, arg | _READ)  # in the handshake a write reads too
-        else:
-            self.poller.modify(self.socket, arg)
+        found = 0
+        if arg & _READ and (self.buffer or self.more or self.ended):
+            found = _READ
+            ms = 0
+        mask = arg
+        if arg and not self.known and (self.retry or not self.ready):
+            mask = _WRITE if self.wire.full else _READ  # what the handshake waits for
+        self.poller.modify(self.socket, mask)
         for event in self.poller.ipoll(ms):
-            return event[1] if self.known else event[1] | arg & _WRITE
-        return 0
+            ready = event[1]
+            found |= ready if mask == arg or not ready & mask else ready & ~mask | arg
+        return found
 
     def settimeout(self, seconds):
         """Wait so long for each read or write; None: for ever, 0: not at all."""
@@ -300,14 +355,14 @@ class TLSSocket(io.IOBase):
 
     def cipher(self):
         """Return (name, protocol version), None as long as no data has come or gone."""
-        return self.native.cipher() if self.known else None
+        return self.native.cipher() if self.known and self.native else None
 
     def getpeercert(self, binary_form=False):
         """Return the client's certificate in DER form, None if it has sent none.
 
         Raises NotImplementedError for the other form, or if this port has neither.
         """
-        if not self.wrapped:
+        if not self.open or self.native is None:
             return None
         if not hasattr(self.native, "getpeercert"):
             raise NotImplementedError("this port's TLS does not tell certificates")
@@ -319,7 +374,7 @@ class TLSSocket(io.IOBase):
         if native is not None:
             socket = self.socket
             self.native = self.poller = self.socket = self.wire = None
-            if self.wrapped:
+            if self.open:
                 with _lock:
                     TLSSocket.count -= 1
                     native.close()
@@ -355,7 +410,7 @@ def accept(socket, context):
         raise
 
 
-def check(context):
+def setup(context):
     """Raise TypeError if context cannot be one."""
     if not hasattr(context, "wrap_socket"):
         raise TypeError("ssl_context is no SSLContext: %r" % (context,))

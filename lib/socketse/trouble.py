@@ -19,7 +19,7 @@ def find(name, rooms):
     raise AttributeError("socketse has no " + name)
 
 
-def new_guard(core):
+def create_task(core):
     """Return a task for MicroPython's asyncio to queue when a handler awaits something of its.
 
     It would queue its current task otherwise, perhaps None, and crash. An import of asyncio

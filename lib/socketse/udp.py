@@ -36,7 +36,9 @@ class UDPServer(TCPServer):
                 join_group(self.socket, group)
 
     def server_activate(self):
-        """Do nothing: datagrams need no listening."""
+        """Do nothing: datagrams need no listening. Raises TypeError if they were to have TLS."""
+        if self.ssl_context is not None:
+            raise TypeError("ssl_context is for TCP servers: datagrams have no TLS here")
 
     def get_request(self):
         """Return ((data, socket), client_address) of the next datagram."""

@@ -57,10 +57,14 @@ def raises(kind, function, *args):
 class Client:
     """A connection for tests: what a plain client program does."""
 
+    rcvbuf = 0  # bytes that its system takes in advance; 0: as many as it likes
+
     def __init__(self, address, timeout=20):
         self._socket = socket.socket()
         if MICROPYTHON:
             address = socket.getaddrinfo(address[0], address[1])[0][-1]
+        if self.rcvbuf:
+            self._socket.setsockopt(socket.SOL_SOCKET, 8, self.rcvbuf)  # SO_RCVBUF, on Linux
         self._socket.connect(address)
         self._socket.settimeout(timeout)
         self._buffer = b""
@@ -115,12 +119,18 @@ class TLSClient(Client):
         Client.__init__(self, address, timeout)
         cert = name and certificate(name + ".pem")
         context = client_context(certificate("cert.pem"), cert)
-        raw = self._socket
+        self._raw = raw = self._socket
         try:
             self._socket = context.wrap_socket(raw, server_hostname="localhost")
         except BaseException:
             raw.close()
             raise
+
+    def send_past_tls(self, data):
+        if MICROPYTHON:
+            self._raw.send(data)
+        else:
+            socket.socket.send(self._socket, data)
 
     def recv(self, n=4096):
         data = self._socket.recv(n)

@@ -1,31 +1,37 @@
 """TLS for servers with an ssl_context: when the handshake takes place, and for how long."""
 
+from .server import BaseServer  # first: the largest compiles best
+
+# isort: split
 from . import port
-from .plain import Knock
 
 if port.platform:
-    from .tlssocket import accept, check
+    from .tlssocket import accept, setup
 else:
-    from .hosttls import accept, check
+    from .hosttls import accept, setup
+
+from .plain import Knock
 
 _AGAIN = 0.1  # seconds after which one looks again whether there is room
 
-__all__ = ("accept", "check", "finish", "Handshake")
+__all__ = ("accept", "setup", "finish", "Handshake")
 
 
-def finish(server, request, client_address):
+def finish(server, request, client_address, process=None):
     """Return True if the handshake of request is over.
 
-    In a multiplexer it may go on in the background: server.finish_request is called
-    again then. Elsewhere it is waited for. If it fails, that is counted.
+    In a multiplexer it may go on in the background: process is called then, None:
+    BaseServer.finish_request. Elsewhere it is waited for. If it fails, that is counted.
     """
     if not hasattr(request, "do_handshake"):
         raise TypeError("ssl_context is for TCP servers, with a get_request that calls theirs")
-    hub = getattr(server, "_se_hub", None)
     if request.ready:
         return True
+    hub = getattr(server, "_se_hub", None)
     if hub and server._se_inline is not request:
-        Handshake(request, client_address, server, server.finish_request)
+        # Not server.finish_request: a subclass's is called once for a connection.
+        later = process or (lambda *args: BaseServer.finish_request(server, *args))
+        Handshake(request, client_address, server, later)
         return False
     try:
         request.do_handshake()
