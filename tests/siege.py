@@ -18,7 +18,7 @@ from conftest import certificates
 
 SLOW = 1  # seconds in which everybody is to be answered: those who wait longer are counted
 LIMIT = 5  # the same for a busy machine: the test fails
-PAUSE = 0.02  # seconds between two requests of an honest client
+PAUSE = 0.02  # seconds between two honest clients
 TOLERANCE = 64  # bytes of heap
 ROUNDS = 6  # at most: what is lost is lost in each, but tables and rooms are there once
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -119,6 +119,7 @@ class Siege:
     tls       it is spoken over TLS
     """
 
+    pause = PAUSE  # seconds between two requests of the staying client
     idle = 1  # connections that are left when all have gone: the staying one
 
     def __init__(self, protocol, port, tls=False):
@@ -334,7 +335,8 @@ class Siege:
             self.protocol.ask(client)
 
     def _be_honest(self, kind, ask):
-        while not self._end.wait(PAUSE) and not self.failures:
+        pause = self.pause if kind == "staying" else PAUSE
+        while not self._end.wait(pause) and not self.failures:
             begin = time.monotonic()
             wrong = ""
             try:

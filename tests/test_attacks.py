@@ -21,6 +21,8 @@ PLACES = ["24k-i386", "32k-i386", "48k-i386", "64k-i386", "cpython"]
 class Echo(Siege):
     """The echo under attack; the staying client asks for the server's figures, too."""
 
+    pause = 0.1  # in the smallest heaps there is no room for more
+
     def __init__(self, port):
         self.random = random.Random(4711)
         Siege.__init__(self, Protocol(), port)

@@ -90,8 +90,7 @@ class Reader(io.IOBase):
             except OSError as e:
                 raise port.timeout(e) or e
             except MemoryError:
-                # unix: recv may have taken bytes before it found no room for them.
-                if self.size < n or self.size < 64 or port.accept is not port.accept_native:
+                if self.size < n or self.size < 64:
                     raise
                 self.size >>= 1  # a smaller piece of heap may do
         self.count += len(data)

@@ -276,12 +276,8 @@ class Hub(Table):
         # Tell h that recv has failed.
         if isinstance(exc, MemoryError):
             self.cur_task = False  # it waits as before
-            lossy = port.accept is not port.accept_native
-            if lossy or self.readsize > 32:
-                if lossy:
-                    self.cancel(h)  # unix: recv may have taken bytes, and found no room for them
-                else:
-                    self.readsize >>= 1  # a smaller piece of heap may do
+            if self.readsize > 32:
+                self.readsize >>= 1  # a smaller piece of heap may do
                 self.stats["out_of_memory"] += 1
                 port.collect()
             else:

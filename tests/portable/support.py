@@ -13,8 +13,6 @@ if MICROPYTHON:
     import usocket as socket  # clients are no boards: the host's own, past the stand-in
 else:
     import socket
-# unix: recv asks for memory twice, and has taken what came when the second time fails.
-LOSSY = MICROPYTHON and not BOARD
 ports = []  # free ones, from run.py
 HOST = "127.0.0.1"
 
