@@ -1,199 +1,46 @@
 """Clients that are silent, strange, broken or hostile: the others are served all the same."""
 
 import contextlib
-import itertools
 import os
 import random
 import re
 import select
 import socket
 import struct
-import threading
 import time
 
 import mpy
 import pytest
 from conftest import ROOT, find_target, free_port, scale
+from siege import LIMIT, RESET, ROUNDS, SLOW, Marks, Protocol, Siege
 
 PROGRAMS = ROOT / "tests" / "attacks"
 PLACES = ["24k-i386", "32k-i386", "48k-i386", "64k-i386", "cpython"]
-SLOW = 1  # seconds in which everybody is to be answered: those who wait longer are counted
-LIMIT = 5  # the same for a busy machine: the test fails
-TOLERANCE = 64  # bytes of heap
-ROUNDS = 6  # at most: what is lost is lost in each, but tables and rooms are there once
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
-
-addresses = (
-    "127.%d.%d.%d" % (a, b, c)
-    for a in itertools.count(1)
-    for b in range(1, 255)
-    for c in range(1, 255)
-)
 
 
-class Siege:
-    """A server under attack, and two honest clients: one stays, one comes anew each time."""
+class Echo(Siege):
+    """The echo under attack; the staying client asks for the server's figures, too."""
+
+    pause = 0.1  # in the smallest heaps there is no room for more
 
     def __init__(self, port):
-        self.port = port
         self.random = random.Random(4711)
-        self.made = 0  # connections
-        self.worst = {"new": 0.0, "staying": 0.0}
-        self.slow = 0  # answers that took longer than SLOW
-        self.answers = 0
-        self.turned_away = 0
-        self.failures = []
-        self._attackers = []
-        self._threads = []
-        self._over = threading.Event()  # the attack
-        self._changed = threading.Condition()
-        self._done = {"new": 0, "staying": 0}
-        self._asking = threading.Lock()  # one question at a time on the control connection
-        self._control = self._connect()
-        self.ask()  # who has never spoken is the first to be evicted
+        Siege.__init__(self, Protocol(), port)
 
-    def close(self):
-        self.end()
-        self._control.close()
-
-    # For attacks.
-
-    def client(self, tiny=False):
-        """Return one more connection, from an address of its own; tiny: with little buffers."""
-        client = self._connect(tiny)
-        self._attackers.append(client)
-        return client
-
-    def at_work(self, function, *args):
-        """Call function(*args) again and again in a thread until the end of the attack."""
-
-        def work():
-            with contextlib.suppress(OSError):  # the server may have thrown it out
-                while not self._over.is_set():
-                    function(*args)
-
-        self._threads.append(threading.Thread(target=work))
-        self._threads[-1].start()
-
-    def served(self, n=1):
-        """Wait until n honest clients that have not asked yet are answered, of each kind."""
-        with self._changed:
-            goal = {kind: self._done[kind] + n + 1 for kind in self._done}
-            done = self._changed.wait_for(
-                lambda: self.failures or all(self._done[kind] >= goal[kind] for kind in goal),
-                2 * (n + 1) * LIMIT,
-            )
-            assert done and not self.failures, self.failures
-
-    def stuck(self):
-        """Wait until the server can send no more to an attacker: hardly a byte moves."""
-        end = time.monotonic() + LIMIT
-        before = 0
-        while True:
-            stats = self.stats()
-            now = stats["bytes_in"] + stats["bytes_out"]
-            if 0 < now - before < 3000 < now:  # the honest clients' are some hundred
-                return
-            assert time.monotonic() < end, "the server works on: %s" % stats
-            before = now
-            self.served()
-
-    # For the test.
-
-    def begin(self):
-        """Let the honest clients ask and ask."""
-        self._over.clear()
-        for kind, ask, pause in (("new", self._ask_anew, 0.02), ("staying", self.ask, 0.1)):
-            thread = threading.Thread(target=self._be_honest, args=(kind, ask, pause))
-            self._threads.append(thread)
-            thread.start()
-
-    def end(self):
-        """End the attack, and wait for all clients but the control connection to be gone."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        for client in self._attackers:
-            client.close()
-        self._threads, self._attackers = [], []
-
-    def calm(self):
-        """Return the server's counters once it has seen all of them go."""
-        end = time.monotonic() + LIMIT
-        while True:
-            stats = self.stats()
-            if stats["active"] == 1:
-                return stats
-            assert time.monotonic() < end, "somebody stays: %s" % stats
-            time.sleep(0.01)
+    def tell(self, line):
+        """Send a line on the staying connection and return the answer."""
+        with self._asking:
+            self.staying.sendall(line)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                data = self.staying.recv(4096)
+                assert data, "closed after %r" % answer
+                answer += data
+            return answer.decode()
 
     def stats(self):
-        """Return the server's counters."""
-        words = self.ask(b"stats\n").split()
+        words = self.tell(b"stats\n").split()
         return dict(zip(words[::2], map(int, words[1::2])))
-
-    def ask(self, line=b"an honest line\n"):
-        """Send a line on the control connection and return the answer."""
-        with self._asking:
-            return _ask(self._control, line)
-
-    # The honest clients.
-
-    def _connect(self, tiny=False):
-        client = socket.socket()
-        try:
-            client.settimeout(LIMIT)
-            with self._changed:  # a generator is for one thread at a time
-                source = next(addresses)
-            client.bind((source, 0))
-            if tiny:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            client.connect(("127.0.0.1", self.port))
-        except BaseException:
-            client.close()
-            raise
-        with self._changed:
-            self.made += 1
-        return client
-
-    def _ask_anew(self):
-        # When the heap is full at the wrong moment a newcomer is turned away: it tries again.
-        with contextlib.suppress(OSError), self._connect() as client:
-            answer = _ask(client, b"an honest line\n")
-            if answer == "an honest line":
-                return answer
-        self.turned_away += 1
-        with self._connect() as client:
-            return _ask(client, b"an honest line\n")
-
-    def _be_honest(self, kind, ask, pause):
-        while not self._over.wait(pause) and not self.failures:
-            begin = time.monotonic()
-            try:
-                answer = ask()
-            except OSError as e:
-                answer = repr(e)
-            took = time.monotonic() - begin
-            with self._changed:
-                self._done[kind] += 1
-                self.answers += 1
-                self.slow += took > SLOW
-                self.worst[kind] = max(self.worst[kind], took)
-                if answer != "an honest line" or took > LIMIT:
-                    self.failures.append("%s: %r after %.2f s" % (kind, answer, took))
-                self._changed.notify_all()
-
-
-def _ask(client, line):
-    client.sendall(line)
-    answer = b""
-    while not answer.endswith(b"\n"):
-        data = client.recv(4096)
-        if not data:
-            return "closed after %r" % answer
-        answer += data
-    return answer.decode().rstrip("\n")
 
 
 # The attacks.
@@ -359,9 +206,9 @@ def test_attack(start, compiled, attack, place):
         heap, name = place.split("-")
         program = start(find_target(name), "-m", "echo", port, heap=heap, lib=compiled)
     program.wait_for("ready")
-    siege = Siege(port)
+    siege = Echo(port)
     try:
-        marks = []
+        marks = Marks(program.process.pid)
         for _ in range(ROUNDS):
             siege.begin()
             try:
@@ -370,10 +217,8 @@ def test_attack(start, compiled, attack, place):
                 siege.end()
             assert not siege.failures, siege.failures
             stats = siege.calm()
-            descriptors = len(os.listdir("/proc/%d/fd" % program.process.pid))
-            marks.append((int(siege.ask(b"heap\n")), descriptors))
-            grown = [marks[-1][i] - max(mark[i] for mark in marks[:-1] or marks) for i in (0, 1)]
-            if len(marks) > scale() and grown[0] <= TOLERANCE and not grown[1]:
+            marks.add(int(siege.tell(b"heap\n")))
+            if marks.steady(scale()):
                 break
         print(
             "FIGURES %-21s %-8s worst new %.3f staying %.3f, over %d s: %d of %d; "
@@ -390,13 +235,13 @@ def test_attack(start, compiled, attack, place):
                 stats["evicted"],
                 stats["out_of_memory"],
                 stats["errors"],
-                marks,
+                marks.marks,
             )
         )
         # One that found no memory at all is in the other counter.
         lost = siege.made - stats["accepted"]
         assert 0 <= lost <= stats["out_of_memory"], stats
-        assert grown[0] <= TOLERANCE and not grown[1], "(heap, descriptors): %s" % marks
+        marks.check()
         assert program.process.poll() is None
     except BaseException:
         print(program.output[-3000:])

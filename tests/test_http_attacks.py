@@ -5,123 +5,63 @@ import itertools
 import os
 import resource
 import select
-import socket
-import threading
 import time
 
 import mpy
 import pytest
 from conftest import ROOT, find_target, free_port
+from siege import ROUNDS, SLOW, Marks, Protocol, Siege, Wrong
 
 PROGRAM = ROOT / "tests" / "attacks" / "web.py"
 PLACES = ["64k-i386", "cpython"]
-SLOW = 1  # seconds in which everybody is to be answered: those who wait longer are counted
-LIMIT = 5  # the same for a busy machine: the test fails
-ASKED = 10  # honest requests in each round
-TOLERANCE = 64  # bytes of heap
-ROUNDS = 6  # at most: what is lost is lost in each, but tables and rooms are there once
 FILE = bytes(range(256)) * 800  # 200 kB
 HEAD = b"%s %s HTTP/1.1\r\nHost: x\r\n"
 
-addresses = (
-    "127.%d.%d.%d" % (a, b, c)
-    for a in itertools.count(101)
-    for b in range(1, 255)
-    for c in range(1, 255)
-)
+
+class Pages(Protocol):
+    """A page, and now and then a file; each in a connection of its own."""
+
+    stays = False
+    turns = itertools.count()
+
+    def ask(self, connection):
+        path, page = ((b"/", b"an honest page\n"), (b"/page.txt", b"a file\n"))[
+            next(self.turns) % 5 == 4
+        ]
+        if fetch(connection, path) != page:
+            raise Wrong(path)
 
 
-class Siege:
-    """A server under attack."""
+def fetch(connection, path):
+    """Return the body that an honest client gets."""
+    connection.sendall(HEAD % (b"GET", path) + b"Connection: close\r\n\r\n")
+    data = b""
+    while True:
+        more = connection.recv(65536)
+        if not more:
+            break
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 OK\r\n"):
+        raise Wrong(data[:100])
+    return body
+
+
+class Web(Siege):
+    """The server of tests/attacks/web.py under attack."""
 
     def __init__(self, port):
-        self.port = port
-        self.worst = 0.0
-        self.slow = 0
-        self.again = 0
-        self._attackers = []
-        self._threads = []
-        self._over = threading.Event()
+        Siege.__init__(self, Pages(), port)
+        self.idle = 1  # who asks
 
-    def connect(self, tiny=False):
-        """Return a connection from an address of its own; tiny: with little buffers."""
-        client = socket.socket()
-        client.settimeout(LIMIT)
-        client.bind((next(addresses), 0))
-        if tiny:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
-        client.connect(("127.0.0.1", self.port))
-        return client
-
-    def client(self, data, tiny=False):
-        """Let one more attacker begin, with some bytes."""
-        client = self.connect(tiny)
-        self._attackers.append(client)
-        with contextlib.suppress(OSError):  # thrown out
-            client.sendall(data)
-        return client
-
-    def at_work(self, function, *args):
-        """Call function(*args) again and again in a thread until the end of the attack."""
-
-        def work():
-            with contextlib.suppress(OSError):  # the server may have thrown it out
-                while not self._over.is_set():
-                    function(*args)
-
-        self._threads.append(threading.Thread(target=work))
-        self._threads[-1].start()
-
-    def ask(self, path=b"/"):
-        """Return the body that an honest client gets."""
+    def fetch(self, path):
+        """Return the body that a new client gets."""
         with self.connect() as client:
-            client.sendall(HEAD % (b"GET", path) + b"Connection: close\r\n\r\n")
-            data = b""
-            while True:
-                more = client.recv(65536)
-                if not more:
-                    break
-                data += more
-        head, _, body = data.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200 OK\r\n"), data[:100]
-        return body
-
-    def served(self):
-        """Ask again and again; each time the answer must come in time."""
-        for i in range(ASKED):
-            path, page = ((b"/", b"an honest page\n"), (b"/page.txt", b"a file\n"))[i % 5 == 4]
-            begin = time.monotonic()
-            try:
-                body = self.ask(path)
-            except (OSError, AssertionError):
-                # When the heap is full at the wrong moment a newcomer is turned away.
-                self.again += 1
-                body = self.ask(path)
-            took = time.monotonic() - begin
-            self.worst = max(self.worst, took)
-            self.slow += took > SLOW
-            assert body == page
-            assert took < LIMIT
-            time.sleep(0.02)
-
-    def end(self):
-        """Let the attackers go, and wait until the server has seen it."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-        for client in self._attackers:
-            client.close()
-        self._threads, self._attackers = [], []
-        self._over.clear()
-        end = time.monotonic() + LIMIT
-        while self.stats()["active"] > 1:
-            assert time.monotonic() < end, self.stats()
-            time.sleep(0.01)
+            return fetch(client, path)
 
     def stats(self):
-        """Return the server's counters."""
-        words = self.ask(b"/stats").split()
-        return {words[i].decode(): int(words[i + 1]) for i in range(0, len(words), 2)}
+        words = self.fetch(b"/stats").decode().split()
+        return dict(zip(words[::2], map(int, words[1::2])))
 
 
 # The attacks.
@@ -133,7 +73,7 @@ def endless_header(siege):
         client = siege.client(HEAD % (b"GET", b"/") + start)
         client.settimeout(0.2)
         siege.at_work(client.sendall, piece)
-    siege.served()
+    siege.served(5)
 
 
 def half_requests(siege):
@@ -141,7 +81,7 @@ def half_requests(siege):
     for i in range(200):
         siege.client((HEAD % (b"GET", b"/"))[: 5 + i % 25])
         if i % 50 == 49:
-            siege.served()
+            siege.served(5)
 
 
 def huge_length(siege):
@@ -153,7 +93,7 @@ def huge_length(siege):
         client = siege.client(HEAD % (method, b"/") + length)
         client.settimeout(0.2)
         siege.at_work(client.sendall, bytes(5000))
-    siege.served()
+    siege.served(5)
 
 
 def slow_readers(siege):
@@ -168,7 +108,7 @@ def slow_readers(siege):
         time.sleep(0.1)
 
     siege.at_work(read)
-    siege.served()
+    siege.served(5)
 
 
 def half_bodies(siege):
@@ -178,7 +118,7 @@ def half_bodies(siege):
             i % 2
         ]
         siege.client(HEAD % ((b"POST", b"PUT")[i % 4 > 1], b"/") + kind + bytes(1500))
-    siege.served()
+    siege.served(5)
 
 
 def dripping(siege):
@@ -193,7 +133,7 @@ def dripping(siege):
         time.sleep(0.1)
 
     siege.at_work(drip)
-    siege.served()
+    siege.served(5)
 
 
 def pipelined(siege):
@@ -202,14 +142,14 @@ def pipelined(siege):
         client = siege.client(HEAD % (b"GET", path) + b"\r\n", True)
         client.settimeout(0.2)
         siege.at_work(client.sendall, (HEAD % (b"GET", path) + b"\r\n") * 10)
-    siege.served()
+    siege.served(5)
 
 
 def nonsense(siege):
     """100 clients send what is no request."""
     for i in range(100):
         siege.client(bytes([(i * 7 + k * k) % 256 for k in range(400)]) + b"\r\n\r\n")
-    siege.served()
+    siege.served(5)
 
 
 ATTACKS = [
@@ -243,40 +183,40 @@ def test_http_attack(start, compiled, tmp_path, attack, place):
         heap, name = place.split("-")
         program = start(find_target(name), path, port, tmp_path, heap=heap, lib=compiled)
     program.wait_for("ready")
-    siege = Siege(port)
+    siege = Web(port)
     try:
-        assert siege.ask(b"/big.bin") == FILE
-        marks = []
+        assert siege.fetch(b"/big.bin") == FILE
+        marks = Marks(program.process.pid)
         for _ in range(ROUNDS):
+            siege.begin()
             try:
                 attack(siege)
             finally:
                 siege.end()
-            descriptors = len(os.listdir("/proc/%d/fd" % program.process.pid))
-            marks.append((int(siege.ask(b"/heap")), descriptors))
-            grown = [marks[-1][i] - max(mark[i] for mark in marks[:-1] or marks) for i in (0, 1)]
-            if len(marks) > 1 and grown[0] <= TOLERANCE and grown[1] <= 0:
+            assert not siege.failures, siege.failures
+            stats = siege.calm()
+            marks.add(int(siege.fetch(b"/heap")))
+            if marks.steady(1):
                 break
-        stats = siege.stats()
         print(
             "FIGURES %-15s %-8s worst %.3f s, over %d s: %d, again %d; evicted %d, timed_out %d, "
             "out_of_memory %d, errors %d, (heap, fds) %s"
             % (
                 attack.__name__,
                 place,
-                siege.worst,
+                siege.worst["new"],
                 SLOW,
                 siege.slow,
-                siege.again,
+                siege.turned_away,
                 stats["evicted"],
                 stats["timed_out"],
                 stats["out_of_memory"],
                 stats["errors"],
-                marks,
+                marks.marks,
             )
         )
-        assert siege.ask(b"/big.bin") == FILE
-        assert grown[0] <= TOLERANCE and grown[1] <= 0, "(heap, descriptors): %s" % marks
+        assert siege.fetch(b"/big.bin") == FILE
+        marks.check()
         assert program.process.poll() is None
     except BaseException:
         print(program.output[-3000:])

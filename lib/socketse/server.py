@@ -142,9 +142,12 @@ class BaseServer:
         loop = self._se_serving
         self._se_stop = True
         ident = port.get_ident()
+        # Not before: a signal's handler may run where the serving thread holds a lock.
+        if not loop or loop[0] == ident:
+            return
         if self._se_is_own_thread and self._se_is_own_thread(ident):
             return
-        while loop and loop[0] != ident and self._se_serving is loop:
+        while self._se_serving is loop:
             port.sleep_ms(5)
 
     def service_actions(self):

@@ -283,8 +283,9 @@ class TLSSocket(io.IOBase):
         while True:
             data: Any = self.buffer
             if data:
+                found = data[:n]  # first: without memory for it nothing is lost
                 self.buffer = data[n:]
-                return data[:n]
+                return found
             data = self._read(n)
             if data is not None:
                 return data

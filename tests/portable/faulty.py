@@ -30,6 +30,16 @@ class Interrupt(KeyboardInterrupt):
     """Ctrl-C, after which the program makes a new server. The other: the same one goes on."""
 
 
+class Meanwhile:
+    """Something that happens during a call, which goes on: do() is called."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return self.name
+
+
 NOTHING = "would block"  # a non-blocking write returns None
 SHORT = "takes one byte"
 LATE = "runs although it could not be started"
@@ -138,6 +148,9 @@ class Plan:
         if isinstance(kind, Swallow) or kind in (NOTHING, SHORT, LATE):
             self.error = kind
             return kind
+        if isinstance(kind, Meanwhile):
+            self.error = kind
+            return kind.do()
         self.fail(kind)
 
     def fail(self, kind):

@@ -479,7 +479,7 @@ def look(case, server):
     assert every - told <= plan.handlers <= most, (plan.handlers, total)
     taken = sum(one.stats["accepted"] for one in servers if not isinstance(one, UDPServer))
     assert 0 <= plan.accepted - taken <= told, (plan.accepted, total)
-    if error is None or plan.name == "start_new_thread":
+    if error is None or plan.name == "start_new_thread" or isinstance(error, faulty.Meanwhile):
         assert told == 0, total  # without a thread the serving one does it
     if case.counts and not isinstance(error, MemoryError):
         sent = sum(one.stats["bytes_out"] for one in servers)
@@ -515,14 +515,14 @@ def sweep(case, run=run, names=None, quick=False):
 
 def fail(case, run, name, at):
     """Let one call fail in each way. Return False if there is no such call."""
-    kinds = list(faulty.KINDS[name])
+    kinds = list(faulty.KINDS[name]) if run is not stopped else [HERE, ELSEWHERE]
     if EMULATED and at > 4:
         return False
     if at > 1 and (SCALE == 1 or EMULATED):
         kinds = kinds[at % 3 :: 3] or kinds[:1]
     for kind in kinds:
         for case.width in WIDTHS:
-            if case.width > 1 and kind in faulty.CTRL_C:
+            if case.width > 1 and (kind in faulty.CTRL_C or run is stopped):
                 continue
             for tries in range(5):
                 plan.begin(name, at, kind, case.width)
@@ -541,6 +541,35 @@ def fail(case, run, name, at):
             if plan.error is None:
                 return False
     return True
+
+
+# shutdown() at every moment: in the thread that makes the call, and in another one.
+HERE = faulty.Meanwhile("shutdown() here")
+ELSEWHERE = faulty.Meanwhile("shutdown() elsewhere")
+
+
+def stopped(case):
+    """Let shutdown() be called during a call. Who is there is served when it serves again."""
+    server = make(case)
+    others = []
+
+    def elsewhere():
+        others.append(support.thread(server.shutdown))
+        support.wait_until(lambda: server._se_stop or others[0]["done"], what="shutdown to begin")
+
+    HERE.do, ELSEWHERE.do = server.shutdown, elsewhere
+    clients = case.clients()
+    plan.on = True
+    while any(client.state == "waits" for client in clients):
+        serve(case, server, clients)
+    plan.on = False
+    assert all(client.state == "served" for client in clients), [c.state for c in clients]
+    support.wait_until(lambda: not others or others[0]["done"], what="shutdown to end")
+    wait_for_threads()
+    server._se_stop = False  # it came after the last round
+    look(case, server)
+    case.close(server)
+    wait_for_threads()
 
 
 LINES = [b"one\n", b"two\n"]
@@ -633,3 +662,24 @@ def test_http():
     request = b"GET / HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200 ", b"\r\n\r\n" + REPLY
     sweep(One(HTTPServer, Page, [request], Whole, answer))
+
+
+def test_shutdown_of_tcp():
+    sweep(One(TCPServer, Echo, [b"one\ntwo\n"]), stopped)
+    sweep(One(TCPServer, AsyncEcho, [b"one\ntwo\nbye\n"]), stopped)
+
+
+def test_shutdown_of_udp():
+    sweep(One(UDPServer, Datagram, LINES, Ask), stopped)
+
+
+def test_shutdown_of_multiplexing():
+    sweep(One(MultiplexingTCPServer, AsyncEcho, LINES), stopped)
+
+
+def test_shutdown_of_a_multiplexer():
+    sweep(Many(), stopped)
+
+
+def test_shutdown_of_threads():
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]), stopped)

@@ -4,6 +4,7 @@ import random
 import sys
 import time
 
+import support
 from socketse import (
     AsyncStreamRequestHandler,
     Multiplexer,
@@ -1259,3 +1260,31 @@ def test_contexts_on_cpython_leave_nothing_behind():
     with TCPServer(free(), Echo) as server, Client(server.server_address):
         accept(server.socket, context)[0].close()
     assert context.sslsocket_class is ssl.SSLSocket
+
+
+def test_want_of_memory_loses_nothing_that_came_with_the_handshake():
+    if not MICROPYTHON:
+        raise Skip("a TLSSocket of our own")
+    from socketse import tlssocket
+
+    class Data:
+        """Bytes of which the beginning finds no memory, once."""
+
+        full = True
+
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, key):
+            if key.stop and self.full:
+                self.full = False
+                raise MemoryError
+            return data[key]
+
+    data = b"what has come "
+    end = support.socket.socket()
+    sock = tlssocket.TLSSocket(end, None)
+    sock.buffer = Data()
+    raises(MemoryError, sock.recv, 256)
+    assert sock.recv(256) == data
+    end.close()
