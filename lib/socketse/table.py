@@ -63,7 +63,6 @@ class Table:
         self.count = 0  # connections in the table
         self.locked = False  # no server accepts, because there is no room
         self.open: Any = []  # sockets of servers at which somebody is
-        self.index = 0  # which of them is first
         self.start: Any = []  # handlers that have not begun
         self.next: Any = []  # handlers that let the others have their turn
         self.target: Any = None  # the tick before which no deadline passes; None: there is none
@@ -233,16 +232,16 @@ class Table:
             if entry._se_since is None and entry._se_limited:
                 self.select.modify(socket, 1 if on else 0)
 
-    def evict(self, mem, tls=False):
-        # Close the connection that is silent longest, and return True if there was one: of all,
-        # or of those that hold what TLS needs.
+    def evict(self, mem, map=None):
+        # Close the connection that is silent longest, of all or of those in map, and return True
+        # if there was one.
         # First those that have never spoken; of the others only one that is not at work.
         # For memory, mem, anybody may go: first the one that holds most.
         found = None
         longest = 0
-        for h in self.map.values():
+        for h in map or self.map.values():
             since = h._se_since
-            if since is None or tls and not getattr(h.request, "open", False):
+            if since is None:
                 continue
             age = ticks_diff(self.time, since) + 1
             if age < 0 or age > 0x7FFFFFF:

@@ -63,7 +63,12 @@ class Handshake(Knock):
                     hub.select.modify(request, request.want)
                     return
             except MemoryError:
-                if not hub.evict(False, True):
+                # Another one that holds what TLS needs has to go.
+                held = []
+                for h in hub.map.values():
+                    if h._se_since is not None and getattr(h.request, "open", False):
+                        held.append(h)
+                if not held or not hub.evict(False, held):
                     self._wait()
                 return
             except Exception as e:
