@@ -194,7 +194,9 @@ class TLSTalk(Talk):
             if MICROPYTHON:
                 from socketse.tlssocket import Wire
 
-                raw = Wire(raw)  # whose end we are to close: the port would do so once, or twice
+                raw = Wire(
+                    raw, True
+                )  # whose end we are to close: the port would do so once, or twice
             self.socket = TRUST[0].wrap_socket(
                 raw, server_hostname="localhost", do_handshake_on_connect=False
             )
@@ -352,6 +354,8 @@ TRUST = []  # what TLSTalk takes certificates by
 
 class TLSServer(MultiplexingTCPServer):
     """A multiplexing server with TLS."""
+
+    max_connections = 8  # unix: as many places are made in its poller's table
 
 
 def until_done(server, clients, begun):
