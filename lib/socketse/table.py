@@ -61,7 +61,7 @@ class Table:
         self.map: Any = {}  # sockets, and who is there
         self.select = port.poll()
         self.count = 0  # connections in the table
-        self.locked = False  # no server accepts, because there is no room
+        self.locked: Any = False  # True: no server accepts, because there is no room
         self.open: Any = []  # sockets of servers at which somebody is
         self.start: Any = []  # handlers that have not begun
         self.next: Any = []  # handlers that let the others have their turn
@@ -208,6 +208,7 @@ class Table:
             self.step(h, error)
         if self.locked and self.server.when_full == "evict":
             self.listen(True)
+            self.locked = None  # somebody has waited: to send a part of a request is not enough
         if self.count:
             self.schedule(_LOOK_MS)  # a handler may have shortened its timeout
 
@@ -217,6 +218,7 @@ class Table:
         # Make room for one more connection, and return True if that could be done.
         if self.server.when_full == "evict":
             if self.evict(False):
+                self.locked = False
                 return True
             if self.start:
                 return False  # they have their turn first
@@ -255,7 +257,9 @@ class Table:
                 if h in self.start:
                     continue  # it came in this round: what it has sent is not read yet
                 age += 0x8000000
-            elif age <= (_PART_MS if h._se_buffer else _AT_WORK_MS):
+            elif age <= (
+                _AT_WORK_MS if not h._se_buffer else 0 if self.locked is None else _PART_MS
+            ):
                 continue
             if age > longest:
                 longest = age
