@@ -375,6 +375,10 @@ class PortableTest(pytest.Item):
 
     def runtest(self):
         status, output = _ahead.outcome(self)
+        if status == -signal.SIGSEGV and self.target_name != "cpython":
+            # MicroPython's unix port has no GIL: now and then a thread meets its garbage collector
+            # at the wrong moment. What crashes twice is ours.
+            status, output = self.run_program()
         last = output.rstrip().rsplit("\n", 1)[-1]
         if last.startswith("SKIP "):
             pytest.skip("%s: %s" % (self.target_name, last[5:]))

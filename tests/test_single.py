@@ -209,9 +209,9 @@ def house_with(tmp_path, monkeypatch, room, old, new):
 @pytest.mark.parametrize(
     "room, old, new, said",
     [
-        ("udp", "port.sleep_ms", "port.sleep_us", "port.py has no 'sleep_us'"),
-        ("udp", "port.sleep_ms(100)", "print(port)", "the room 'port' is used as a value"),
-        ("udp", "port.sleep_ms(100)", "slep(100)", "the name 'slep' is not known"),
+        ("server", "port.sleep_ms(5)", "port.sleep_us(5)", "port.py has no 'sleep_us'"),
+        ("server", "port.sleep_ms(5)", "print(port)", "the room 'port' is used as a value"),
+        ("server", "port.sleep_ms(5)", "slep(5)", "the name 'slep' is not known"),
         (
             "allow",
             "import re\n",

@@ -134,9 +134,11 @@ class Hub(Table):
                     self.end(h, e, data)
         self.cur_task = False
         # Not before: to register while ipoll goes on would mix it up.
-        while self.open:
+        if self.open:
             # Another server first each time: there may be room for one newcomer at a time.
-            sock = self.open.pop((self.time >> 1) % len(self.open))
+            self.index = (self.index + 1) & 127
+        while self.open:
+            sock = self.open.pop(self.index % len(self.open))
             if sock in table:
                 table[sock]._se_knock(sock)
         while self.start:

@@ -63,6 +63,7 @@ class Table:
         self.count = 0  # connections in the table
         self.locked: Any = False  # True: no server accepts, because there is no room
         self.open: Any = []  # sockets of servers at which somebody is
+        self.index = 0  # which of them is first
         self.start: Any = []  # handlers that have not begun
         self.next: Any = []  # handlers that let the others have their turn
         self.target: Any = None  # the tick before which no deadline passes; None: there is none

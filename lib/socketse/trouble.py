@@ -3,7 +3,7 @@
 import errno
 import os
 
-from . import limits
+from . import limits, port
 
 _SERVERS = 32  # that a Multiplexer may have, and what waits for threads
 _WILD = ("", "0.0.0.0", "::")
@@ -47,18 +47,32 @@ def grow(hub):
     When its table of descriptors moves, what it knows of an object that has none, as those of TLS,
     points anywhere, and the interpreter crashes.
     """
-    poller = hub.select
-    if getattr(hub, "grown", None) is poller:
+    if getattr(hub, "grown", None) is hub.select:
         return
-    more = range(hub.server.max_connections + _SERVERS)
-    for fd in more:
+    n = hub.server.max_connections + _SERVERS
+    while True:
+        _register(hub, range(n))
+        for fd in range(n):
+            hub.select.unregister(fd)
         try:
-            poller.register(fd, 0)
+            hub.select.poll(0)
+            break
+        except OSError:  # a table larger than the number of descriptors that the system allows
+            n >>= 1
+            hub.select = port.poll()
+            _register(hub, list(hub.map))
+    for h in hub.map.values():
+        if h._se_since is not None:
+            hub.modify(h)
+    hub.grown = hub.select
+
+
+def _register(hub, some):
+    for one in some:
+        try:
+            hub.select.register(one, 1)
         except MemoryError:
-            hub.insert(fd)  # or the poller could not be used any more
-    for fd in more:
-        poller.unregister(fd)
-    hub.grown = poller
+            hub.insert(one)  # or the poller could not be used any more
 
 
 def bind(error, address, family):

@@ -1626,6 +1626,9 @@ class Fair(AsyncStreamRequestHandler):
 
 
 def test_flood_of_lines_whose_answers_nobody_reads():
+    if BOARD == "rp2":
+        raise Skip("room in lwIP beside a client that never reads")
+
     def attack(c):
         c._socket.settimeout(0.2)
         c.send(b"0123456789\n" * 50)
@@ -1661,6 +1664,9 @@ def test_handler_that_writes_without_end():
 
 
 def test_handler_that_writes_without_end_to_one_who_never_reads():
+    if BOARD == "rp2":
+        raise Skip("room in lwIP beside a client that never reads")
+
     def attack(c):
         if not hasattr(c, "asked"):
             c.asked = True
