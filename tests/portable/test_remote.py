@@ -1261,9 +1261,11 @@ def test_nothing_is_parsed_before_the_secret_is_proven():
 
 def test_sessions_come_and_go():
     with serving(server("multiplexing", free())) as s:
-        for i in range(100 * support.SCALE):
+        for i in range((20 if support.BOARD else 100) * support.SCALE):
             with connect(*s.server_address, i) as c:
                 assert c.n == i
+            if support.BOARD:  # there are few places, and each is to be free again
+                wait_until(lambda: s.stats["active"] == 0)
         wait_until(lambda: s.stats["active"] == 0)
         assert s.stats["errors"] == 0
 
