@@ -7,7 +7,7 @@ import ssl
 import tempfile
 import threading
 
-_HANDSHAKE_SECONDS = 5
+HANDSHAKE_SECONDS = 5  # for the handshake, in tlssocket.py too
 _IGNORE_UNEXPECTED_EOF = 0x80  # OpenSSL's SSL_OP_ of that name, since 3.0
 _lock = threading.Lock()  # one context may serve many servers
 
@@ -44,7 +44,7 @@ class TLSSocket(ssl.SSLSocket):
         if self.ready:
             return
         timeout = self.gettimeout()
-        self.settimeout(_HANDSHAKE_SECONDS)
+        self.settimeout(HANDSHAKE_SECONDS)
         try:
             ssl.SSLSocket.do_handshake(self)
             self.ready = True

@@ -23,6 +23,7 @@ _WRITE = const(4)
 _SLEEP = const(2)
 _HUP = const(16)  # esp32: who does not ask for it is not told that a client is gone
 _TURN = const(0)
+_PAUSE_MS = const(20)
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 # What a client still sends when its handler is done is read away, or it would lose the reply.
 _GOODBYE_BYTES = const(0x100000)
@@ -110,6 +111,7 @@ class Hub(Table):
         try:
             events = self.select.ipoll(sleep_ms)
         except OSError:  # esp32: IDF's heap has nothing left for a select
+            port.sleep_ms(_PAUSE_MS)  # should that last, nobody is to be busy with it
             raise MemoryError
         now: Any = ticks_ms()
         self.time = now = now | 1  # odd: since a byte has come

@@ -25,7 +25,7 @@ _left: tuple = ()
 
 
 def ssl():
-    # The room of servers with an ssl_context.
+    """Return the room of servers with an ssl_context, loaded when the first one is there."""
     from . import tls
 
     return tls

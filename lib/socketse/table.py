@@ -16,7 +16,8 @@ _READ = const(1)
 _SLEEP = const(2)
 _TURN = const(0)
 # A client that has sent or taken a byte so recently is at work, and not evicted; if what came is
-# part of a request, only while the rest is on its way: a byte now and then costs it nothing.
+# part of a request, only while the rest is on its way, and nobody has waited: a byte now and then
+# costs it nothing.
 _AT_WORK_MS = const(1000)
 _PART_MS = const(50)
 _RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
@@ -61,7 +62,9 @@ class Table:
         self.map: Any = {}  # sockets, and who is there
         self.select = port.poll()
         self.count = 0  # connections in the table
-        self.locked: Any = False  # True: no server accepts, because there is no room
+        # True: no server accepts, because there is no room; None: they do again, for somebody who
+        # has waited for that.
+        self.locked: Any = False
         self.open: Any = []  # sockets of servers at which somebody is
         self.index = 0  # which of them is first
         self.start: Any = []  # handlers that have not begun
@@ -209,7 +212,7 @@ class Table:
             self.step(h, error)
         if self.locked and self.server.when_full == "evict":
             self.listen(True)
-            self.locked = None  # somebody has waited: to send a part of a request is not enough
+            self.locked = None
         if self.count:
             self.schedule(_LOOK_MS)  # a handler may have shortened its timeout
 
@@ -258,9 +261,10 @@ class Table:
                 if h in self.start:
                     continue  # it came in this round: what it has sent is not read yet
                 age += 0x8000000
-            elif age <= (
-                _AT_WORK_MS if not h._se_buffer else 0 if self.locked is None else _PART_MS
-            ):
+            elif not h._se_buffer:
+                if age <= _AT_WORK_MS:
+                    continue
+            elif age <= _PART_MS and self.locked is not None:
                 continue
             if age > longest:
                 longest = age

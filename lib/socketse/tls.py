@@ -4,15 +4,16 @@ from .server import BaseServer  # first: the largest compiles best
 
 # isort: split
 from . import port
+from .port import const
 
 if port.platform:
-    from .tlssocket import accept, setup
+    from .tlssocket import HANDSHAKE_SECONDS, accept, setup
 else:
-    from .hosttls import accept, setup
+    from .hosttls import HANDSHAKE_SECONDS, accept, setup
 
 from .plain import Knock
 
-_AGAIN = 0.1  # seconds after which one looks again whether there is room
+_AGAIN_MS = const(100)  # after which one looks again whether there is room
 
 __all__ = ("accept", "setup", "finish", "Handshake")
 
@@ -48,7 +49,7 @@ def finish(server, request, client_address, process=None):
 class Handshake(Knock):
     """A connection in the table of a multiplexer while its handshake lasts."""
 
-    timeout = 5.0  # seconds from the beginning of the connection
+    timeout: "float" = HANDSHAKE_SECONDS  # from the beginning of the connection
 
     def _se_knock(self, socket):
         request = self.request
@@ -87,6 +88,6 @@ class Handshake(Knock):
         # Until the others, who are at work, leave some room.
         hub = self.server._se_hub
         waited = port.ticks_diff(hub.time, self._se_since)
-        self.timeout = min(waited / 1000 + _AGAIN, Handshake.timeout)
+        self.timeout = min((waited + _AGAIN_MS) / 1000, Handshake.timeout)
         hub.select.modify(self.request, 0)
-        hub.schedule(100)
+        hub.schedule(_AGAIN_MS)

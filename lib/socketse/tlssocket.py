@@ -22,7 +22,7 @@ _CLOSED = const(32)  # its answer for a closed socket
 _CHANGE_CIPHER_SPEC = const(20)
 _HANDSHAKE = const(22)
 _DATA = const(23)
-_HANDSHAKE_MS = const(5000)
+HANDSHAKE_SECONDS = 5  # for the handshake, in hosttls.py too
 _AGAIN_MS = const(100)  # after which a thread looks again whether there is room
 _CERT_REQUIRED = const(2)
 # Bytes given to Mbed TLS at once: boards have room for a record of that size.
@@ -112,10 +112,8 @@ class TLSSocket(io.IOBase):
     words.
     """
 
-    max_connections: "int | None" = (
-        None  # that have their 23 kB; None: as many as there is room for
-    )
-    count = 0  # that have them
+    count = 0  # connections that have their 23 kB
+    max_connections: "int | None" = None  # of them; None: as many as there is room for
     truncated = False  # True: the stream ended without close_notify, perhaps not by the client
     want = 1  # what to poll for until the handshake can go on
 
@@ -132,9 +130,7 @@ class TLSSocket(io.IOBase):
         self.buffer = b""
         self.ended = False  # True: nothing more comes
         self.retry = 0  # bytes that Mbed TLS wants to be given again
-        self.more = (
-            False  # True: Mbed TLS may have more of a record, of which the socket knows not
-        )
+        self.more = False  # True: Mbed TLS may have more of a record, which no socket shows
         self.socket.setblocking(False)
         self.poller: Any = port.poll()
         self.poller.register(self.socket, _READ)
@@ -204,8 +200,8 @@ class TLSSocket(io.IOBase):
         Raises MemoryError if all the time there was no room.
         """
         timeout = self.timeout
-        self.timeout = _HANDSHAKE_MS / 1000
-        end = port.ticks_add(port.ticks_ms(), _HANDSHAKE_MS)
+        self.timeout = HANDSHAKE_SECONDS
+        end = port.ticks_add(port.ticks_ms(), HANDSHAKE_SECONDS * 1000)
         try:
             while True:
                 try:

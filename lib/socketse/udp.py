@@ -13,8 +13,11 @@ EMPTY_KILLS = port.platform == "esp32"
 
 
 def retry(socket, size):
-    # Take a datagram into less than size bytes of heap, or throw it away: it would be the next
-    # one for ever. It may be gone already: there was only too little for its address.
+    """Return (data, address) of a datagram taken into less than size bytes of heap.
+
+    One that does not fit is thrown away, or it would be the next one for ever: OSError then, also
+    if it is gone already, because there was only too little for its address.
+    """
     socket.settimeout(0)
     try:
         while True:
