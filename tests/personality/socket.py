@@ -100,8 +100,9 @@ def _count(kind):
     return n
 
 
-def _is_full(kind):
-    # Whether there can be no more of a kind (None: no more sockets).
+def _is_full(kind, at_once=False):
+    # Whether there can be no more of a kind (None: no more sockets). at_once: what was closed
+    # a moment ago is seen too; who asks again and again sees it soon.
     most = _SOCKETS if kind is None else _MOST[kind]
     if _count(kind) < most:
         return False
@@ -109,11 +110,11 @@ def _is_full(kind):
         if not _exists(fd):  # it was forgotten, and its finaliser has closed it
             del _open[fd]
     if kind == _TCP and _closing:
-        _forget_closed()
+        _forget_closed(at_once)
     return _count(kind) >= most
 
 
-def _forget_closed():
+def _forget_closed(at_once):
     # Fact 12: who was closed first keeps its place until its client closes, too; what is
     # in TIME-WAIT is given up when it is in the way.
     global _next_look
@@ -121,7 +122,7 @@ def _forget_closed():
     for entry in list(_closing):
         if ticks_diff(now, entry[0]) >= personality.abort_ms:
             _closing.remove(entry)
-    if not _closing or ticks_diff(_next_look, now) > 0:
+    if not _closing or ticks_diff(_next_look, now) > 0 and not at_once:
         return
     _next_look = ticks_add(now, 50)
     left = list(_closing)
@@ -179,7 +180,7 @@ class socket(device_socket.socket):
                 _collect()  # esp32 does so once, rp2 does not
                 if _is_full(None):
                     raise OSError(_ENFILE)
-            if _is_full(self._kind):
+            if _is_full(self._kind, True):
                 raise OSError(_ENOBUFS if ESP32 else _ENOMEM)
         else:
             self._fresh = False
