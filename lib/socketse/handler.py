@@ -84,13 +84,14 @@ class Reader(io.IOBase):
         if self.closed:
             raise ValueError("closed file")
         while True:
+            size = max(n, self.size)
             try:
-                data = self.recv(max(n, self.size))
+                data = self.recv(size)
                 break
             except OSError as e:
                 raise port.timeout(e) or e
-            except MemoryError:
-                if self.size < n or self.size < 64:
+            except MemoryError as e:
+                if size == n or size < 64 or port.discard and port.discard(e, size):
                     raise
                 self.size >>= 1  # a smaller piece of heap may do
         self.count += len(data)

@@ -27,6 +27,7 @@ __all__ = [
     "_thread",
     "accept",
     "accept_native",
+    "discard",
     "add_stack",
     "allow_reuse_address",
     "timeout",
@@ -199,6 +200,7 @@ def accept(sock):
 
 
 accept_native = accept
+discard = None
 
 
 def iscoroutinefunction(function):

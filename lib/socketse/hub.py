@@ -134,6 +134,7 @@ class Hub(Table):
                         self.update(h, want)
                 except Exception as e:
                     self.end(h, e, data)
+                    size = self.readsize
         self.cur_task = False
         # Not before: to register while ipoll goes on would mix it up.
         if self.open:
@@ -280,9 +281,13 @@ class Hub(Table):
     def throw(self, h, exc):
         # Tell h that recv has failed.
         if isinstance(exc, MemoryError):
+            lossy = port.discard and port.discard(exc, self.readsize)
             self.cur_task = False  # it waits as before
-            if self.readsize > 32:
-                self.readsize >>= 1  # a smaller piece of heap may do
+            if lossy or self.readsize > 32:
+                if lossy:
+                    self.cancel(h)  # what comes next would follow a hole
+                else:
+                    self.readsize >>= 1  # a smaller piece of heap may do
                 self.stats["out_of_memory"] += 1
                 port.collect()
             else:

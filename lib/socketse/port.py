@@ -42,7 +42,7 @@ else:
     coro: Any = const  # what is decorated with it may be awaited: any generator, here
 
     if sys.platform in ("linux", "darwin"):  # type checkers know sys.platform, not platform
-        from .unixport import Socket, accept, accept_native, getaddrinfo
+        from .unixport import Socket, accept, accept_native, discard, getaddrinfo
     else:
         Socket = socket.socket
 
@@ -57,6 +57,7 @@ else:
             return connection, address[:2]
 
         accept_native = accept
+        discard: Any = None  # unix: a recv without memory may take bytes, and lose them
 
         def getaddrinfo(addr, family, type):
             """Return addr as bind takes it, with the host looked up."""

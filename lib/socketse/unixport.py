@@ -115,6 +115,15 @@ def accept_native(socket):
         raise
 
 
+def discard(exc, n):
+    """Return True if a recv(n) that failed with the MemoryError exc may have taken what had come.
+
+    It asks for n bytes before it takes anything; after that, for what it returns: one byte more
+    than has come. (n - 1 bytes look like nothing.)
+    """
+    return not (exc.args and exc.args[0].endswith("allocating %d bytes" % n))
+
+
 def getaddrinfo(addr, family, type):
     """Return addr as bind takes it, with the host looked up."""
     return unpack(pack(addr, family, type))

@@ -12,7 +12,7 @@ import errno
 import io
 import sys
 
-MICROPYTHON = sys.implementation.name == "micropython"
+from support import MICROPYTHON, UNIX, no_room
 
 EPIPE = 32
 EMFILE = 24
@@ -20,7 +20,7 @@ ENFILE = 23
 
 
 class Swallow:
-    """An accept that takes the client away, or a start of a thread that works, before it fails."""
+    """An accept or a recv that takes what is there, or a thread that runs, before it fails."""
 
     def __init__(self, error):
         self.error = error
@@ -68,7 +68,7 @@ KINDS = {
     + (Swallow(ENFILE), Swallow(MemoryError)),
     # settimeout tells the system too, and a float needs memory.
     "settimeout": (errno.EBADF, errno.EINVAL, MemoryError),
-    "recv": _IN,
+    "recv": _IN + ((Swallow(MemoryError),) if UNIX else ()),
     "recv_into": _IN,
     "recvfrom": _IN + (errno.ECONNREFUSED,),
     "read": _IN,
@@ -199,6 +199,8 @@ def _method(name):
             if e.errno in _GONE or e.errno == EPIPE:
                 self.gone = True
             raise
+        except MemoryError:
+            raise no_room(args[0]) if name == "recv" else MemoryError()
         if what is NOTHING:
             return None
         if what is SHORT:
@@ -206,6 +208,8 @@ def _method(name):
         if self.gone and name == "recv":
             return b""  # the peer cannot be there after an error that says it is gone
         found = self.real(name)(*args)
+        if isinstance(what, Swallow):
+            plan.fail(what.error)
         with lock:
             if name in ("recv", "recvfrom"):
                 plan.received += len(found if name == "recv" else found[0])

@@ -13,8 +13,17 @@ if MICROPYTHON:
     import usocket as socket  # clients are no boards: the host's own, past the stand-in
 else:
     import socket
+UNIX = MICROPYTHON and not BOARD  # MicroPython's unix port
 ports = []  # free ones, from run.py
 HOST = "127.0.0.1"
+
+
+def no_room(n):
+    """Return what a recv(n) raises that finds no memory for n bytes, before it takes any.
+
+    unix: one that says another number has taken what had come, and lost it.
+    """
+    return MemoryError("memory allocation failed, allocating %d bytes" % n)
 
 
 class Skip(Exception):

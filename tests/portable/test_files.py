@@ -5,7 +5,7 @@ import json
 
 from socketse import StreamRequestHandler, TCPServer
 from socketse.handler import Reader, Writer
-from support import MICROPYTHON, Client, free, raises, serving
+from support import MICROPYTHON, UNIX, Client, free, no_room, raises, serving
 
 
 class Chunks:
@@ -18,6 +18,8 @@ class Chunks:
     def recv(self, n):
         self.asked.append(n)
         chunk = self.chunks.pop(0) if self.chunks else b""
+        if chunk is no_room:
+            raise no_room(n)
         if isinstance(chunk, Exception):
             raise chunk
         if len(chunk) > n:
@@ -45,11 +47,20 @@ def test_readline():
 
 
 def test_reads_smaller_pieces_when_there_is_no_room_for_a_large_one():
-    f = reader(MemoryError(), MemoryError(), b"one\n", b"two\n")
+    f = reader(no_room, no_room, b"one\n", b"two\n")
     assert f.readline() == b"one\n" and f.readline() == b"two\n"
-    f = reader(*[MemoryError() for _ in range(9)])
+    f = reader(*[no_room] * 9)
     raises(MemoryError, f.readline)
-    raises(MemoryError, reader(MemoryError(), b"x", size=0).read, 10)
+    raises(MemoryError, reader(no_room, b"x", size=0).read, 10)
+
+
+def test_what_recv_took_and_found_no_room_for_is_no_hole():
+    for error in (no_room(16), MemoryError()):
+        f = reader(error, b"what came after it\n")
+        if UNIX:
+            assert raises(MemoryError, f.readline) is error
+        else:
+            assert f.readline() == b"what came after it\n"  # nothing was taken there
 
 
 def test_readline_with_a_size():
