@@ -259,8 +259,7 @@ def _sockets():
                 return Socket(native=native)
 
             def ioctl(self, request, arg):
-                native = self.native
-                return native.fileno() if hasattr(native, "fileno") else native.ioctl(request, arg)
+                return self.native.fileno() if UNIX else self.native.ioctl(request, arg)
 
             def close(self):
                 self.native.close()
@@ -456,6 +455,11 @@ def tls(context):
         told = "tls_" + {"send": "write"}.get(name, name)
         setattr(TLSSocket, name, _counted(told, getattr(TLSSocket, name)))
     return context
+
+
+def forget():
+    """Let a played board forget the connections that it has closed."""
+    _real["socket"].forget()
 
 
 def get_ident():
