@@ -119,12 +119,16 @@ class Table:
         # Forget socket. Return what stood for it; None: it was forgotten before.
         h = self.map.pop(socket, None)
         if h is not None:
-            self.select.unregister(socket)
             if h._se_since is not None:
                 self.count -= 1
                 h.server._se_stats["active"] -= 1
-                if self.locked:
-                    self.listen(True)
+            try:
+                self.select.unregister(socket)
+            except BaseException:  # Ctrl-C: it would stay in the poller for ever
+                self.select.unregister(socket)
+                raise
+            if self.locked and h._se_since is not None:
+                self.listen(True)
         return h
 
     def exception(self, h, exc):
@@ -152,13 +156,16 @@ class Table:
 
     def close(self, h):
         # Close the connection of h.
-        if self.unregister(h.request) is None:
+        if h.request not in self.map:
             return
-        h.server._se_drained = h.request  # nothing is to be read away any more
         try:
-            h.server.shutdown_request(h.request)
-        except Exception:
-            h.server._se_count("errors")  # a hook of the user's, or the socket is closed already
+            self.unregister(h.request)
+        finally:  # Ctrl-C may hit it
+            h.server._se_drained = h.request  # nothing is to be read away any more
+            try:
+                h.server.shutdown_request(h.request)
+            except Exception:
+                h.server._se_count("errors")  # a hook of the user's, or it is closed already
 
     def discard(self, server):
         # Close the connections of a server; None: of all.

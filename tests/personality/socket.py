@@ -7,6 +7,7 @@ A connection that a test makes itself, from or to its own process, stands for an
 it takes none of the board's sockets.
 """
 
+from _thread import allocate_lock as _allocate_lock
 from errno import number as _number
 from gc import collect as _collect
 
@@ -68,6 +69,8 @@ _DATAGRAMS = 6 if ESP32 else 4  # that wait for one socket (fact 27)
 _ioctl = ffi.open(None).func("i", "ioctl", "iip")
 _number_of = bytearray(4)
 
+# Held while one of the following is changed: the host has no GIL, and esp32 has one.
+_guard = _allocate_lock()
 _open = {}  # by descriptor: what it counts as
 _queued = []  # listeners at which somebody waits
 _closing = []  # (when it was closed, how /proc/net/tcp calls it) of connections
@@ -87,12 +90,24 @@ def _exists(fd):
         return False
 
 
+def _counts_as(fd, kind):
+    # Say what a descriptor counts as from now on, None: nothing, and return what it was.
+    with _guard:
+        old = _open.pop(fd, None)
+        if kind:
+            _open[fd] = kind
+    return old
+
+
+def _all_of(kind):
+    # Return the descriptors of a kind, None: of all.
+    with _guard:
+        return [fd for fd in _open if kind is None or _open[fd] == kind]
+
+
 def _count(kind):
     # How many there are of a kind, None: of all.
-    n = 0
-    for one in _open.values():
-        if kind is None or one == kind:
-            n += 1
+    n = len(_all_of(kind))
     if kind == _TCP:
         n += len(_closing)
         for listener in _queued:
@@ -106,9 +121,9 @@ def _is_full(kind, at_once=False):
     most = _SOCKETS if kind is None else _MOST[kind]
     if _count(kind) < most:
         return False
-    for fd in list(_open):
+    for fd in _all_of(None):
         if not _exists(fd):  # it was forgotten, and its finaliser has closed it
-            _open.pop(fd, None)
+            _counts_as(fd, None)
     if kind == _TCP and _closing:
         _forget_closed(at_once)
     return _count(kind) >= most
@@ -119,13 +134,13 @@ def _forget_closed(at_once):
     # in TIME-WAIT is given up when it is in the way.
     global _next_look
     now = ticks_ms()
-    for entry in list(_closing):
-        if ticks_diff(now, entry[0]) >= personality.abort_ms:
-            _closing.remove(entry)
-    if not _closing or ticks_diff(_next_look, now) > 0 and not at_once:
+    with _guard:
+        _closing[:] = [e for e in _closing if ticks_diff(now, e[0]) < personality.abort_ms]
+        left = list(_closing)
+    if not left or ticks_diff(_next_look, now) > 0 and not at_once:
         return
-    _next_look = ticks_add(now, 50)
-    left = list(_closing)
+    looked = list(left)
+    there = []  # those whose client has not closed yet
     with open("/proc/net/tcp", "rb") as table:  # line by line it would be read byte by byte
         text = b""
         while left:
@@ -133,19 +148,21 @@ def _forget_closed(at_once):
             if not more:
                 break
             text = text[-40:] + more
-            for entry in left:
+            for entry in list(left):
                 at = text.find(entry[1])
                 if 0 <= at < len(text) - 40:
                     left.remove(entry)
-                    if text[at + 20 : at + 22] not in (b"04", b"05"):  # FIN-WAIT-1 and 2
-                        _closing.remove(entry)
-    for entry in left:
-        _closing.remove(entry)  # nothing is known of it any more
+                    if text[at + 20 : at + 22] in (b"04", b"05"):  # FIN-WAIT-1 and 2
+                        there.append(entry)
+    with _guard:
+        _closing[:] = [e for e in _closing if e in there or e not in looked]
+    _next_look = ticks_add(ticks_ms(), 50)  # after it: with many connections it takes long
 
 
 def forget():
     """Forget the connections that were closed, as time does: for tests that look at the heap."""
-    _closing.clear()
+    with _guard:
+        _closing.clear()
 
 
 def _abort(native):
@@ -166,7 +183,8 @@ class socket(device_socket.socket):
     _bound = ""  # the port, as /proc/net/tcp has it
     _remote = ""
     _fresh = True  # neither bound, connected nor accepted
-    _eof = False  # the end was read, esp32; it reports that once (fact 22)
+    _ended = False  # the end was read
+    _eof = False  # the same on esp32, which reports it once (fact 22)
     _reset = False
     _watch = None
     _ms = -1  # how long it may wait; 0: not at all, -1: for ever
@@ -191,7 +209,7 @@ class socket(device_socket.socket):
             self._fresh = False
         device_socket.socket.__init__(self, family, type, proto, native)
         self._native.settimeout(None)
-        _open[self._native.fileno()] = self._kind
+        _counts_as(self._native.fileno(), self._kind)
 
     # What C asks, a poller or TLS over this socket.
 
@@ -291,7 +309,7 @@ class socket(device_socket.socket):
     def connect(self, address):
         trip("connect")
         native = self._open()
-        _open.pop(native.fileno(), None)
+        _counts_as(native.fileno(), None)
         native.settimeout(self._timeout)
         try:
             native.connect(_pack(address))
@@ -315,7 +333,8 @@ class socket(device_socket.socket):
         native.settimeout(0)
         if _is_full(_LISTENING):
             raise OSError(_ENOMEM)
-        _open[native.fileno()] = self._kind = _LISTENING
+        self._kind = _LISTENING
+        _counts_as(native.fileno(), self._kind)
         self._queue = []
         self._backlog = backlog
 
@@ -378,7 +397,7 @@ class socket(device_socket.socket):
         try:
             trip("accepted")
         except MemoryError:
-            _open[native.fileno()] = _TCP  # nobody has it, and nobody can close it (fact 13)
+            _counts_as(native.fileno(), _TCP)  # nobody has it, and nobody can close it (fact 13)
             raise
         accepted = socket(AF_INET, SOCK_STREAM, 0, native)
         accepted._bound = self._bound
@@ -408,6 +427,7 @@ class socket(device_socket.socket):
                 if end is None or self._native_events() & ~_OUT:
                     data = native.recv(n, flags | _DONTWAIT)
                     if not data and n:
+                        self._ended = True
                         self._eof = ESP32
                     return data
             except OSError as e:
@@ -507,9 +527,8 @@ class socket(device_socket.socket):
             raise self._failed(e)
 
     def _lwip_is_full(self, n):
-        for fd in _open:
-            if _open[fd] == _TCP:
-                n += _ask(fd, _SIOCOUTQ)
+        for fd in _all_of(_TCP):
+            n += _ask(fd, _SIOCOUTQ)
         return n > personality.lwip_heap
 
     def send(self, data):
@@ -590,13 +609,14 @@ class socket(device_socket.socket):
         if native:
             fd = native.fileno()
             if (
-                _open.pop(fd, None) == _TCP
+                _counts_as(fd, None) == _TCP
                 and self._remote
-                and not self._eof
+                and not self._ended
                 and not self._reset
                 and not _ask(fd, _FIONREAD)
             ):
-                _closing.append((ticks_ms(), (self._bound + self._remote).encode()))
+                with _guard:
+                    _closing.append((ticks_ms(), (self._bound + self._remote).encode()))
             if self._kind == _LISTENING:
                 for native, _ in self._queue:
                     _abort(native)

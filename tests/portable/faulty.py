@@ -56,7 +56,7 @@ KINDS = {
     "sockaddr": (MemoryError,),
     "inet_ntop": (MemoryError,),
     "socket": (ENFILE, EMFILE) + _FULL,
-    "setsockopt": (errno.EINVAL, errno.ENOMEM, errno.EBADF),
+    "setsockopt": (errno.EINVAL, errno.ENOMEM, errno.EBADF) + CTRL_C,
     "bind": (errno.EADDRINUSE, errno.EINVAL, errno.EACCES) + _FULL,
     "getsockname": (errno.ENOBUFS,),
     "listen": (errno.EADDRINUSE, errno.EBADF, errno.ENOMEM),
@@ -67,7 +67,7 @@ KINDS = {
     # esp32: the client that finds no socket is deleted; both boards lose one to a MemoryError
     + (Swallow(ENFILE), Swallow(MemoryError)),
     # settimeout tells the system too, and a float needs memory.
-    "settimeout": (errno.EBADF, errno.EINVAL, MemoryError),
+    "settimeout": (errno.EBADF, errno.EINVAL, MemoryError) + CTRL_C,
     "recv": _IN + ((Swallow(MemoryError),) if UNIX else ()),
     "recv_into": _IN,
     "recvfrom": _IN + (errno.ECONNREFUSED,),
@@ -81,7 +81,11 @@ KINDS = {
     "shutdown": _GONE,
     "makefile": (MemoryError,),
     "poll()": (MemoryError,),
-    "register": (MemoryError,),
+    "register": (MemoryError,) + CTRL_C,
+    "modify": CTRL_C,
+    "unregister": CTRL_C,
+    "ticks_ms": CTRL_C,
+    "close": (Swallow(errno.EIO), Swallow(KeyboardInterrupt), Swallow(Interrupt)),
     # esp32: EIO where IDF's heap has nothing for a select
     "poll": (errno.EIO, errno.ENOMEM, MemoryError) + CTRL_C,
     "ipoll": (errno.EIO, errno.ENOMEM, MemoryError) + CTRL_C,
@@ -262,7 +266,10 @@ def _sockets():
                 return self.native.fileno() if UNIX else self.native.ioctl(request, arg)
 
             def close(self):
+                what = plan.enter("close")
                 self.native.close()
+                if what is not None:
+                    plan.fail(what.error)
 
         names = "setsockopt bind listen connect settimeout recv recvfrom read readinto readline"
         names += " send sendall write sendto"
@@ -277,6 +284,12 @@ def _sockets():
                 if kwargs.get("fileno") is None:
                     plan.enter("socket")
                 socket.__init__(self, *args, **kwargs)
+
+            def close(self):
+                what = plan.enter("close")
+                socket.close(self)
+                if what is not None:
+                    plan.fail(what.error)
 
             def real(self, name):
                 return lambda *args: getattr(socket, name)(self, *args)
@@ -307,7 +320,11 @@ class Poller:
     def register(self, obj, *events):
         if self._bad is None or self._bad is obj:
             self._bad = obj
-            plan.enter("register")
+            try:
+                plan.enter("register")
+            except KeyboardInterrupt:
+                self._bad = None  # before it has done anything
+                raise
             self._bad = None
         else:
             plan.poisoned = "register"
@@ -320,10 +337,12 @@ class Poller:
 
     def modify(self, obj, events):
         self._usable("modify", obj)
+        plan.enter("modify")
         self._poll.modify(obj, events)
 
     def unregister(self, obj):
         self._usable("unregister", obj)
+        plan.enter("unregister")
         self._poll.unregister(obj)
 
     def poll(self, *args):
@@ -399,6 +418,7 @@ def install():
     )
     if MICROPYTHON:
         found["time"].sleep_ms = _sleep_ms
+        found["time"].ticks_ms = _counted("ticks_ms", _real["time"].ticks_ms)
         found["_thread"].start_new_thread = _start_new_thread
         sys.modules.update(found)
         return

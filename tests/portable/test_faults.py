@@ -428,7 +428,8 @@ def run(case):
         server = serve(case, server, [])  # a thread's Ctrl-C may not have been noticed yet
     honest = case.clients()
     server = serve(case, server, honest)
-    assert all(client.state == "served" for client in honest), [c.state for c in honest]
+    states = [client.state for client in honest]
+    assert states.count("served") == len(states), "%s: %s" % (plan, states)
     wait_for_threads()
     if server is first:
         look(case, server)
