@@ -397,7 +397,7 @@ class PortableTest(pytest.Item):
             target.environment(),
         )
         try:
-            status = program.wait(30 * scale())
+            status = program.wait(SECONDS * scale())
         except subprocess.TimeoutExpired:
             status = "no end in time"
         finally:

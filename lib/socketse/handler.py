@@ -83,6 +83,7 @@ class Reader(io.IOBase):
         """Add to the buffer: at most n bytes if unbuffered. Return False at the end."""
         if self.closed:
             raise ValueError("closed file")
+        discard: Any = port.discard
         while True:
             size = max(n, self.size)
             try:
@@ -91,7 +92,7 @@ class Reader(io.IOBase):
             except OSError as e:
                 raise port.timeout(e) or e
             except MemoryError as e:
-                if size == n or size < 64 or port.discard and port.discard(e, size):
+                if size == n or size < 64 or discard and discard(e, size):
                     raise
                 self.size >>= 1  # a smaller piece of heap may do
         self.count += len(data)

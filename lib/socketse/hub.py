@@ -77,14 +77,16 @@ class Hub(Table):
                 self.cancel(self.cur_task)
             raise
         finally:
-            if self.open or self.start:  # an exception got between
-                self.cur_task = False
-                self.open.clear()  # what is at the doors will be there again
-                while self.start:
-                    self.cancel(self.start.pop())
-            self.cur_task = None
-            if core:
-                core.cur_task = task
+            try:
+                if self.open or self.start:  # an exception got between
+                    self.cur_task = False
+                    self.open.clear()  # what is at the doors will be there again
+                    while self.start:
+                        self.cancel(self.start.pop())
+            finally:  # Ctrl-C may hit this, too
+                self.cur_task = None
+                if core:
+                    core.cur_task = task
 
     def create_task(self, core):
         from .trouble import create_task
@@ -281,7 +283,8 @@ class Hub(Table):
     def throw(self, h, exc):
         # Tell h that recv has failed.
         if isinstance(exc, MemoryError):
-            lossy = port.discard and port.discard(exc, self.readsize)
+            discard: Any = port.discard
+            lossy = discard and discard(exc, self.readsize)
             self.cur_task = False  # it waits as before
             if lossy or self.readsize > 32:
                 if lossy:

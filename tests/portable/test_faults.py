@@ -5,7 +5,9 @@ n-th. After each: honest clients are served, the counters add up, and no descrip
 thread or piece of heap is left behind. See faulty.py for what fails how.
 """
 
+import errno
 import gc
+import os
 import platform
 import time
 
@@ -16,6 +18,7 @@ from support import MICROPYTHON, SCALE, free
 
 faulty.install()
 
+import socketse  # noqa: E402
 from socketse import (  # noqa: E402
     AsyncStreamRequestHandler,
     BaseRequestHandler,
@@ -25,6 +28,7 @@ from socketse import (  # noqa: E402
     RemoteServer,
     StreamRequestHandler,
     TCPServer,
+    ThreadingRemoteServer,
     ThreadingTCPServer,
     ThreadingUDPServer,
     UDPServer,
@@ -33,7 +37,13 @@ from socketse import (  # noqa: E402
     message,
     server_context,
 )
-from socketse.http import BaseHTTPRequestHandler, HTTPServer  # noqa: E402
+from socketse.http import (  # noqa: E402
+    BaseHTTPRequestHandler,
+    HTTPServer,
+    MultiplexingHTTPServer,
+    ThreadingHTTPServer,
+)
+from socketse.xmlrpc import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer  # noqa: E402
 
 SECONDS = 10  # in which a scenario is over
 HEAP = 64  # bytes that may come and go
@@ -118,6 +128,13 @@ class Page(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+class Call(SimpleXMLRPCRequestHandler):
+    """A call."""
+
+    def log_message(self, *args):
+        """Log nothing."""
+
+
 class Thing:
     """What sessions are about."""
 
@@ -137,12 +154,16 @@ class Talk:
         self.came = b""
         self.wanted = 0
         self.state = "waits"
-        s = self.socket = support.socket.socket()
+        self.socket = self.connect(address)
+        self.socket.setblocking(False)
+        self.send()
+
+    def connect(self, address):
+        s = support.socket.socket()
         if MICROPYTHON:
             address = support.socket.getaddrinfo(address[0], address[1])[0][-1]
         s.connect(address)
-        s.setblocking(False)
-        self.send()
+        return s
 
     def send(self):
         if self.pieces:
@@ -183,6 +204,17 @@ class Talk:
             self.over("served")
         elif len(self.came) >= self.wanted:
             self.send()
+
+
+class UnixTalk(Talk):
+    """The same over a Unix socket."""
+
+    def connect(self, address):
+        s = support.socket.socket(support.socket.AF_UNIX, support.socket.SOCK_STREAM)
+        if MICROPYTHON:
+            address = b"\1\0" + address.encode() + b"\0"
+        s.connect(address)
+        return s
 
 
 class TLSTalk(Talk):
@@ -343,13 +375,13 @@ class Many:
 class Session(One):
     """A RemoteServer, and sessions as bytes: a client of the library's would wait."""
 
-    def __init__(self):
+    def __init__(self, kind=RemoteServer):
         frames = [message.dumps(["NEW"], 256), message.dumps(["RUN", 0, "double", [21]], 256)]
         frames.append(message.dumps(["BYE"], 256))
         frames[0] = b"00000001V1" + frames[0]
         begin = b"00000001V1"
         end = message.dumps(42, 256) + message.dumps(None, 256)
-        One.__init__(self, RemoteServer, Thing, [b"".join(frames)], Whole, (begin, end))
+        One.__init__(self, kind, Thing, [b"".join(frames)], Whole, (begin, end))
 
 
 TRUST = []  # what TLSTalk takes certificates by
@@ -529,8 +561,10 @@ def fail(case, run, name, at):
     if at > 1 and (SCALE == 1 or EMULATED):
         kinds = kinds[at % 3 :: 3] or kinds[:1]
     for kind in kinds:
-        for case.width in WIDTHS:
-            if case.width > 1 and (kind in faulty.CTRL_C or run is stopped):
+        for case.width in (1, 3) if name == "close" else WIDTHS:
+            if case.width > 1 and (
+                getattr(kind, "error", kind) in faulty.CTRL_C or run is stopped
+            ):
                 continue
             for tries in range(5):
                 plan.begin(name, at, kind, case.width)
@@ -665,11 +699,87 @@ def test_tls():
     sweep(One(TLSServer, AsyncEcho, LINES, TLSTalk, counts=False), names=names.split())
 
 
-def test_http():
-    """Requests over HTTP."""
+def http(kind):
     request = b"GET / HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200 ", b"\r\n\r\n" + REPLY
-    sweep(One(HTTPServer, Page, [request], Whole, answer))
+    return One(kind, Page, [request], Whole, answer)
+
+
+def test_http():
+    """Requests over HTTP."""
+    sweep(http(HTTPServer))
+
+
+def test_http_multiplexing():
+    sweep(http(MultiplexingHTTPServer))
+
+
+def test_http_threads():
+    sweep(http(ThreadingHTTPServer))
+
+
+class Calls(One):
+    """A SimpleXMLRPCServer."""
+
+    def __init__(self):
+        body = b"<methodCall><methodName>double</methodName><params><param><value><int>21</int>"
+        body += b"</value></param></params></methodCall>"
+        head = b"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n"
+        answer = b"HTTP/1.0 200 ", b"<int>42</int></value></param></params></methodResponse>\n"
+        One.__init__(self, SimpleXMLRPCServer, Call, [head % len(body) + body], Whole, answer)
+
+    def make(self):
+        server = One.make(self)
+        server.register_function(Thing().double, "double")
+        return server
+
+
+def test_xmlrpc():
+    sweep(Calls())
+
+
+class Path(One):
+    """A server of a Unix socket with three clients."""
+
+    def __init__(self, name, handler, pieces):
+        if support.BOARD:
+            raise support.Skip("Unix-domain sockets")
+        One.__init__(self, getattr(socketse, name), handler, pieces, UnixTalk)
+        self.address = "/tmp/socketse-faults-%d" % self.address[1]
+
+    def make(self):
+        try:
+            return One.make(self)
+        except BaseException:
+            self.remove()  # as programs do: neither CPython nor we know whose file it is
+            raise
+
+    def close(self, server):
+        One.close(self, server)
+        self.remove()
+
+    def remove(self):
+        try:
+            os.unlink(self.address)
+        except OSError as e:
+            if e.errno != errno.ENOENT:
+                raise
+
+
+def test_unix():
+    sweep(Path("UnixStreamServer", Echo, [b"one\ntwo\n"]))
+
+
+def test_unix_threads():
+    sweep(Path("ThreadingUnixStreamServer", Echo, [b"one\ntwo\n"]))
+
+
+def test_unix_multiplexing():
+    sweep(Path("MultiplexingUnixStreamServer", AsyncEcho, LINES))
+
+
+def test_session_in_a_thread():
+    sweep(Session(ThreadingRemoteServer))
 
 
 def test_shutdown_of_tcp():
