@@ -122,9 +122,15 @@ def half_bodies(siege):
 
 
 def dripping(siege):
-    """50 clients send a byte of a head, and of a body, every 100 ms."""
-    body = HEAD % (b"POST", b"/") + b"Content-Length: 4000\r\n\r\n"
-    clients = [siege.client((HEAD % (b"GET", b"/") + b"X: ", body)[i % 2]) for i in range(50)]
+    """50 clients send a byte of a head, and of a body of each kind, every 100 ms."""
+    begins = [HEAD % (b"GET", b"/") + b"X: "]
+    for method in (b"POST", b"PUT"):
+        for kind in (
+            b"Content-Length: 4000\r\n\r\n",
+            b"Transfer-Encoding: chunked\r\n\r\nfff\r\n",
+        ):
+            begins.append(HEAD % (method, b"/") + kind)
+    clients = [siege.client(begins[i % 5]) for i in range(50)]
 
     def drip():
         for client in clients:

@@ -116,7 +116,7 @@ class Hub(Table):
             port.sleep_ms(_PAUSE_MS)  # should that last, nobody is to be busy with it
             raise MemoryError
         now: Any = ticks_ms()
-        self.time = now = now | 1  # odd: since a byte has come
+        self.time = now = now | 3  # since a byte has come, 1, that is not answered yet, 2
         for sock, event in events:
             h = table.get(sock)
             if h is None:
@@ -130,8 +130,12 @@ class Hub(Table):
                 try:
                     data = sock.recv(size)
                     h._se_since = now
-                    h._se_stats["bytes_in"] += len(data)
+                    stats = h._se_stats
+                    stats["bytes_in"] += len(data)
+                    sent = stats["bytes_out"]
                     want = co.send(data)
+                    if stats["bytes_out"] != sent:
+                        h._se_since = now ^ 2
                     if want != _READ:
                         self.update(h, want)
                 except Exception as e:
@@ -169,7 +173,7 @@ class Hub(Table):
 
     def append(self, h):
         # Drive the handler h from now on.
-        h._se_since = self.time & ~1  # even: no byte has come yet
+        h._se_since = self.time & ~3  # no byte has come yet
         self.start.append(h)
         try:
             self.register(h.request, h)
@@ -200,7 +204,7 @@ class Hub(Table):
         try:
             want = h._se_co.throw(exception) if exception else h._se_co.send(None)
             if stats["bytes_out"] != sent:
-                h._se_since = self.time  # its client takes what it sends
+                h._se_since = self.time & ~2  # its client takes what it sends
             if want != _READ or h._se_want != _READ:
                 self.update(h, want)
         except Exception as e:
@@ -238,7 +242,7 @@ class Hub(Table):
         want = h._se_want
         try:
             if event & _WRITE:
-                h._se_since = self.time
+                h._se_since = self.time & ~2
                 if h._se_out and h._se_flush():
                     self.modify(h)
             if want != _READ and event & ~(_READ | _WRITE):

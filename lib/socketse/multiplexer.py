@@ -31,7 +31,7 @@ class Multiplexer:
     _se_count: "Any" = BaseServer._se_count
 
     def __init__(self, max_connections=None, when_full="evict"):
-        self._se_stats = {"out_of_memory": 0}
+        self._se_stats = {"out_of_memory": 0, "errors": 0}
         hub = self._se_hub = Hub(self._se_stats, max_connections, when_full)
         hub.server = self
         self.max_connections = hub.max_connections

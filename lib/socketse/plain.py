@@ -52,7 +52,7 @@ class Knock(BaseRequestHandler):
         self.server = server
         self.process = process
         hub = server._se_hub
-        self._se_since = hub.time & ~1
+        self._se_since = hub.time & ~3
         hub.register(request, self)
         hub.count += 1
         self._se_count("active")

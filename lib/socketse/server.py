@@ -112,7 +112,12 @@ class BaseServer:
                 self._se_poller = self._se_new_poller()
             while not self._se_stop:
                 try:
-                    ready = self._se_ready(poll_interval)
+                    try:
+                        ready = self._se_ready(poll_interval)
+                    except OSError:  # esp32: IDF's heap has nothing left for a select
+                        self._se_count("errors")
+                        port.sleep_ms(_ACCEPT_PAUSE_MS)
+                        continue
                     if not self._se_stop:
                         if ready:
                             self._handle_request_noblock()
@@ -164,7 +169,7 @@ class BaseServer:
         # Return True if a request came within timeout seconds.
         self._se_poller = BaseServer._se_new_poller(self)
         try:
-            ready = self._se_poller.poll(-1 if timeout is None else int(timeout * 1000))
+            ready = BaseServer._se_ready(self, timeout)
         finally:
             self._se_poller = None
         if ready:
@@ -180,16 +185,7 @@ class BaseServer:
 
     def _se_ready(self, timeout):
         # Wait at most timeout seconds, None: for ever, and return True if a request can be taken.
-        return self._se_poll(-1 if timeout is None else int(timeout * 1000))
-
-    def _se_poll(self, ms):
-        # Return what the poller has; a poll that fails has nothing.
-        try:
-            return self._se_poller.poll(ms)
-        except OSError:  # esp32: IDF's heap has nothing left for a select
-            self._se_count("errors")
-            port.sleep_ms(_ACCEPT_PAUSE_MS)
-            return ()
+        return self._se_poller.poll(-1 if timeout is None else int(timeout * 1000))
 
     def _handle_request_noblock(self):
         try:
@@ -402,7 +398,7 @@ class TCPServer(BaseServer):
         """Close one connection."""
         try:
             request.close()
-        except OSError:  # esp32: lwIP had no memory for that; collected, it is closed again
+        except OSError:  # esp32: no memory; what is collected is closed
             self._se_count("errors")
 
 

@@ -15,9 +15,9 @@ _READ_SIZE = const(256)  # as in stream.py
 _READ = const(1)
 _SLEEP = const(2)
 _TURN = const(0)
-# A client that has sent or taken a byte so recently is at work, and not evicted; if what came is
-# part of a request, only while the rest is on its way, and nobody has waited: a byte now and then
-# costs it nothing.
+# A client that has sent or taken a byte so recently is at work, and not evicted; if its handler
+# has not answered and waits for more, as for the rest of a request, only while that is on its way,
+# and nobody has waited: a byte now and then costs it nothing.
 _AT_WORK_MS = const(1000)
 _PART_MS = const(50)
 _RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
@@ -268,10 +268,10 @@ class Table:
                 if h in self.start:
                     continue  # it came in this round: what it has sent is not read yet
                 age += 0x8000000
-            elif not h._se_buffer:
-                if age <= _AT_WORK_MS:
+            elif since & 2 and h._se_want == _READ:
+                if age <= _PART_MS and self.locked is not None:
                     continue
-            elif age <= _PART_MS and self.locked is not None:
+            elif age <= _AT_WORK_MS:
                 continue
             if age > longest:
                 longest = age

@@ -40,7 +40,6 @@ class ThreadingMixIn:
     _se_inline: "Any"
     _se_interrupted: bool
     _se_poller: "Any"
-    _se_poll: "Any"
     _se_serving: "Any"
     _threads: "Any"
     _se_waiting: "Any"
@@ -190,7 +189,7 @@ class ThreadingMixIn:
         if self._se_poller is None:
             self._se_poller = self._se_new_poller()
         listener = False
-        for ready in self._se_poll(ms):
+        for ready in self._se_poller.poll(ms):
             if not self._se_spoke(ready[0]):
                 listener = True
         return listener

@@ -116,10 +116,9 @@ def accept_native(socket):
 
 
 def discard(exc, n):
-    """Return True if a recv(n) that failed with the MemoryError exc may have taken what had come.
+    """Return True if recv(n) has failed with exc, a MemoryError, after it took what had come.
 
-    It asks for n bytes before it takes anything; after that, for what it returns: one byte more
-    than has come. (n - 1 bytes look like nothing.)
+    First it asks for n bytes, then for what came and one more: n - 1 look like nothing.
     """
     return not (exc.args and exc.args[0].endswith("allocating %d bytes" % n))
 

@@ -1248,6 +1248,36 @@ def test_clients_at_work_are_never_evicted():
             c.close()
 
 
+def test_who_drips_and_gets_no_answer_cannot_keep_its_place():
+    class Upload(AsyncStreamRequestHandler):
+        async def handle(self):
+            while True:
+                data = await self.rfile.read(512)  # nothing of it stays in the buffer
+                if not data or data[-1:] == b"\n":
+                    break
+            self.wfile.write(b"done\n")
+
+    with serving(server_with(Upload, max_connections=2)) as server:
+        dripping = [Client(server.server_address) for _ in range(2)]
+        for c in dripping:
+            c.send(b"x")
+        wait_until(lambda: server.stats["bytes_in"] == 2)
+        with Client(server.server_address) as new:
+            new.send(b"all of it\n")
+            begin = port.ticks_ms()
+            while not has_news(new):
+                for c in dripping:
+                    try:
+                        c.send(b"x")
+                    except OSError:
+                        continue  # it had to go
+                time.sleep(0.1)
+                assert port.ticks_diff(port.ticks_ms(), begin) < 10000, server.stats
+            assert new.line() == b"done\n" and server.stats["evicted"] == 1
+        for c in dripping:
+            c.close()
+
+
 def test_client_that_only_listens_is_at_work():
     # What it takes counts as much as what it says.
     class Ticker(AsyncStreamRequestHandler):
@@ -1910,6 +1940,29 @@ def test_exceptions_in_hooks_leave_poll():
             assert c.rest() == b""
             exchange_once(new.server_address)
     hub.close()
+
+
+def test_an_oserror_that_leaves_a_hook_does_not_end_a_multiplexer():
+    class Server(TCPServer):
+        def handle_error(self, request, client_address):
+            raise OSError(5, "the log cannot be written")
+
+    class Faulty(AsyncStreamRequestHandler):
+        async def handle(self):
+            raise ValueError
+
+    hub = Multiplexer()
+    server = hub.add(Server(free(), Faulty))
+    other = hub.add(TCPServer(free(), Echo))
+    with running(hub):
+        with Client(other.server_address) as stays:
+            exchange(stays)
+            for n in range(3):
+                with Client(server.server_address) as c:
+                    assert c.rest() == b""
+                wait_until(lambda n=n: hub.stats["errors"] >= n + 1)
+            exchange(stays)
+        exchange_once(other.server_address)
 
 
 # Descriptors and memory that run out.
