@@ -12,7 +12,7 @@ import errno
 import io
 import sys
 
-from support import MICROPYTHON, UNIX, no_room
+from support import BOARD, MICROPYTHON, UNIX, no_room
 
 EPIPE = 32
 EMFILE = 24
@@ -376,7 +376,12 @@ def _start_new_thread(function, args):
     what = plan.enter("start_new_thread")
     late = what is LATE
     start = _real["_thread"].start_new_thread
-    found = start(_counted_thread(function, args, 5 if late else 0), ())
+    try:
+        found = start(_counted_thread(function, args, 5 if late else 0), ())
+    except OSError:  # the board has no more
+        with lock:
+            threads[0] -= 1
+        raise
     if what is not None:
         _real["time"].sleep_ms(0 if late else 2)
         plan.fail(MemoryError)
@@ -403,8 +408,11 @@ def _sleep(seconds):
 def install():
     """Put the stand-ins into sys.modules. To be called before socketse is imported."""
     global lock
-    for name in ("socket", "select", "_thread", "time"):
+    # Played boards have their threads from cores: _thread is always MicroPython's own.
+    threads_from = "cores" if BOARD else "_thread"
+    for name in ("socket", "select", "time"):
         _real[name] = __import__(name)
+    _real["_thread"] = __import__(threads_from)
     lock = _real["_thread"].allocate_lock()
     socket = _real["socket"]
     found = {"socket": Module(socket, socket=_sockets())}
@@ -420,6 +428,7 @@ def install():
         found["time"].sleep_ms = _sleep_ms
         found["time"].ticks_ms = _counted("ticks_ms", _real["time"].ticks_ms)
         found["_thread"].start_new_thread = _start_new_thread
+        found[threads_from] = found.pop("_thread")
         sys.modules.update(found)
         return
     # The library alone gets them: the standard library lives on.

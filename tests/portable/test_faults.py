@@ -448,6 +448,7 @@ def run(case):
     clients = case.clients()
     server = serve(case, server, clients)
     plan.on = False
+    wait_for_threads()  # one may be in the middle of the call that fails
     error = plan.error
     interrupted = isinstance(error, KeyboardInterrupt)
     lost = len([client for client in clients if client.state != "served"])
@@ -455,7 +456,6 @@ def run(case):
     failed = case.width - plan.left
     allowed = 2 * failed if isinstance(error, MemoryError) else failed
     assert interrupted or lost <= allowed, "%d clients are not served" % lost
-    wait_for_threads()
     if interrupted:
         server = serve(case, server, [])  # a thread's Ctrl-C may not have been noticed yet
     honest = case.clients()
