@@ -62,6 +62,7 @@ if options.extras:
             "httperror.py",
             "httpfiles.py",
             "httplist.py",
+            "httpsend.py",
             "login.py",
             "message.py",
             "names.py",

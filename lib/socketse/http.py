@@ -1,7 +1,8 @@
 """HTTPServer and BaseHTTPRequestHandler: http.server for many clients in one thread.
 
 https://docs.python.org/3/library/http.server.html, RFC 9110 and RFC 9112. What few requests need
-is in rooms of its own: httperror.py, httpdate.py, httpbody.py, httpauth.py and httpfiles.py.
+is in rooms of its own: httperror.py, httpdate.py, httpbody.py, httpsend.py, httpauth.py,
+httpfiles.py.
 """
 
 import time
@@ -113,6 +114,8 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     # "": it has no body, whatever is written
     _se_framed: "Any" = False
     _se_file: "Any" = None  # what is to be sent after do_X
+    _se_more: "Any" = None  # a list of what is to be sent after _se_out; None: nothing
+    _se_async = False  # True: do_X can wait for its client
 
     def __getattr__(self, name):
         if name == "rfile":  # that is what a request without a body has
@@ -242,8 +245,10 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
 
             return run(self, method)
         result = method()
-        if result is not None and hasattr(result, "close"):
-            return self._se_run(result)
+        if result is not None and hasattr(result, "throw"):
+            from .httpbody import drive
+
+            return drive(self, result)
         return self._se_end()
 
     def _se_parse(self, head):
@@ -327,23 +332,12 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         self.headers = Headers(head)
         return -1 if coding is not None or length is not None and int(length) else 0
 
-    @coro
-    def _se_run(self, result):
-        try:
-            yield from result
-        except Exception as e:
-            self._se_fail(e)
-            raise
-        result = self._se_end()
-        if result is not None:
-            yield from result
-
     def _se_end(self):
         # End an answer. Return what is to be awaited for that, if anything.
         if self._se_code is None:
             self.close_connection = True  # no answer, but the client need not wait for one
         if self._se_file is not None:
-            from .httpbody import send_file
+            from .httpsend import send_file
 
             return send_file(self)
         if type(self._se_head) is list:
@@ -354,7 +348,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             if self._se_framed is None:
                 head += b"0\r\n\r\n"
             if head:
-                AsyncStreamRequestHandler.write(self, head)
+                self.write(head)
         return None
 
     def _se_fail(self, exc):
@@ -384,38 +378,45 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     # wfile
 
     def write(self, data):
-        """Send data, or what the socket does not take now, later.
+        """Send data, bytes or a buffer of bytes, or what the socket does not take now, later.
 
-        One write may be of any length. Raises OSError(ENOBUFS) if bytes of
-        others wait already, and it were more than max_pending with these.
+        One write may be of any length; returns it. While more than max_pending bytes wait, a
+        plain do_X waits for the client, at most 10 s in all; an async one gets OSError(ENOBUFS).
         """
+        size = len(data)
+        if isinstance(data, str):
+            raise TypeError("bytes can be sent, and no str")
         head = self._se_head
         if head is not None:
-            if self._se_framed is None:
-                if not data:
-                    return
-                self._se_head = b""
-                data = head + b"%x\r\n" % len(data) + data + b"\r\n"
-            elif not self._se_framed:
-                self.flush()
-                return
-            else:
-                self._se_head = None
-                if len(data) <= _SMALL:
-                    data = head + data
-                else:
-                    AsyncStreamRequestHandler.write(self, head)
+            if size > _SMALL or not self._se_framed:
+                from .httpsend import frame
+
+                frame(self, head, data)
+                return size
+            self._se_head = None
+            data = head + data
         AsyncStreamRequestHandler.write(self, data)
+        return size
 
     def flush(self):
         """Send the head, if nothing has been written yet."""
-        if self._se_head:
-            head = self._se_head
-            self._se_head = None if self._se_framed else b""
-            AsyncStreamRequestHandler.write(self, head)
+        head = self._se_head
+        if head:
+            self._se_head = None
+            self.write(head)
+            if not self._se_framed:
+                self._se_head = b""
+
+    def _se_flush(self):
+        done = AsyncStreamRequestHandler._se_flush(self)
+        if done and self._se_more:
+            from .httpsend import flush
+
+            done = flush(self)
+        return done
 
     def _se_pend(self, data, n):
-        from .httpbody import pend
+        from .httpsend import pend
 
         pend(self, data, n)
 

@@ -1,4 +1,4 @@
-"""Bodies: of requests, with their length or in chunks, and of answers that wait to be sent."""
+"""Bodies of requests, with their length or in chunks, and methods that are coroutines."""
 
 import errno
 from io import BytesIO
@@ -7,13 +7,7 @@ from . import port
 from .port import const, coro
 from .stream import AsyncStreamRequestHandler
 
-if False:  # for the type checker: boards have no typing, and compilers drop this
-    from typing import Any
-
 _READ = const(1)  # as in stream.py
-_WRITE = const(4)
-_TURN = const(0)
-_PIECE = const(512)  # bytes of a file in memory
 
 
 class BadRequest(OSError):
@@ -44,7 +38,7 @@ def _is_async(h):
 
 def empty(h):
     """Return the rfile of a request without a body."""
-    return Body(h, 0) if _is_async(h) else BytesIO()
+    return Body(h, 0) if h._se_async else BytesIO()
 
 
 class Body:
@@ -159,6 +153,29 @@ class Body:
 
 
 @coro
+def drive(h, result):
+    """Have the coroutine of a do_X of the handler h answer a request without a body."""
+    try:
+        yield from _watch(h, result)
+    except Exception as e:
+        h._se_fail(e)
+        raise
+    result = h._se_end()
+    if result is not None:
+        yield from result
+
+
+@coro
+def _watch(h, result):
+    # Await the coroutine of a do_X.
+    h._se_async = True
+    try:
+        yield from result
+    finally:
+        h._se_async = False
+
+
+@coro
 def run(h, method):
     """Have a do_X of the handler h answer a request with a body."""
     try:
@@ -166,14 +183,14 @@ def run(h, method):
         body = Body(h, -1 if length is None else int(length))
         if _is_async(h):
             h.rfile = body
-            yield from method()
+            yield from _watch(h, method())
         else:
             if body.left > h.max_body:
                 raise _bad(413, "more than max_body bytes")
             yield from _read(h, body)
             result = method()
-            if result is not None and hasattr(result, "close"):
-                yield from result
+            if result is not None and hasattr(result, "throw"):
+                yield from _watch(h, result)
     except Exception as e:
         h._se_fail(e)
         raise
@@ -215,7 +232,7 @@ def _read(h, body):
                 try:
                     h._se_buffer += more
                 except MemoryError:
-                    _make_room(h)
+                    make_room(h)
                     h._se_buffer += more
             else:
                 data = h._se_buffer
@@ -230,86 +247,8 @@ def _read(h, body):
         data = b""  # this frame may stay
 
 
-def _make_room(h):
-    # Somebody has to go. Raises MemoryError if nobody else is there.
+def make_room(h):
+    """Let somebody go. Raises MemoryError if nobody else is there."""
     hub = getattr(h.server, "_se_hub", None)
     if hub is None or hub.count < 2 or not hub.collect():
         raise MemoryError
-
-
-@coro
-def send_file(h):
-    """Send the rest of an answer, a file, in pieces, and close the file."""
-    f = h._se_file
-    # So much and no more, or the rest would be taken for the next answer: the file may have grown.
-    left = _length(h._se_head)
-    try:
-        while True:
-            try:
-                data = f.read(_PIECE if left is None else min(left, _PIECE))
-            except MemoryError:
-                _make_room(h)
-                continue
-            if not data:
-                break
-            if left is not None:
-                left -= len(data)
-            h.write(data)
-            if h._se_out:
-                h._se_spare()  # a slow client
-                yield _WRITE
-            else:
-                yield _TURN
-    finally:
-        h._se_file = None
-        f.close()
-    if left:
-        h.close_connection = True
-    return h._se_end()
-
-
-def _length(head):
-    # Return the length that an answer's head tells; None: none.
-    at = head.find(b"\r\nContent-Length: ") + 18 if isinstance(head, bytes) else 17
-    return None if at < 18 else int(head[at : head.find(b"\r", at)])
-
-
-def pend(h, data, n):
-    """Send data, but for the first n bytes, which were sent; what waits is kept by reference."""
-    if n is None and not h._se_out:
-        request = h.request
-        if port.platform:
-            n = request.write(data)
-        else:
-            n = port.send(request, data)
-    n = n or 0
-    if n:
-        h._se_stats["bytes_out"] += n
-    if n == len(data):
-        return
-    rest: Any = memoryview(data)[n:]
-    if not isinstance(data, bytes):
-        rest = bytes(rest)  # it will change
-    out = h._se_out
-    if out:
-        if len(out) + len(rest) > h.max_pending:
-            raise OSError(errno.ENOBUFS, "more than max_pending bytes wait: await drain()")
-        rest = bytes(out) + bytes(rest)
-    h._se_out = rest
-    hub = getattr(h.server, "_se_hub", None)
-    if hub:
-        if h._se_since is not None:
-            hub.modify(h)
-        return
-    # Nobody else is held up by waiting.
-    sock = getattr(h.request, "_sock", h.request)
-    poller = port.poll()
-    poller.register(sock, _WRITE)
-    try:
-        while h._se_out:
-            ms = -1 if h.timeout is None else int(h.timeout * 1000)
-            if not poller.poll(ms):
-                raise OSError(errno.ETIMEDOUT, "timed out")
-            h._se_flush()
-    finally:
-        poller.unregister(sock)

@@ -118,6 +118,7 @@ def log(h, text):
 def load(handler):
     """Load the rooms that the handler class may need."""
     from . import httpbody, httpdate  # noqa: F401
+    from .httpsend import frame  # noqa: F401
 
     if hasattr(handler, "list_directory"):
         from . import httplist  # noqa: F401

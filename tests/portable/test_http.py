@@ -131,6 +131,9 @@ def make(kind, handler=Handler, **attributes):
     attributes["log"] = attributes["told"] = None
     server = type("Server", (base,), attributes)(free(), handler)
     server.log, server.told = [], []
+    if handler is Writes:
+        native = getattr(server.socket, "_native", server.socket)
+        native.setsockopt(1, 7, 4608)  # SO_SNDBUF, on Linux
     server.loop = server
     if kind == "multiplexer":
         server.loop = Multiplexer()
@@ -325,6 +328,145 @@ def test_big_answer():
                 assert c.get("/big")[2] == bytes(range(256)) * 400
 
     each(test, *KINDS)
+
+
+class Slow(Browser):
+    """A client whose system takes little in advance, as the server's does."""
+
+    rcvbuf = 4096
+
+    def exactly(self, n):
+        time.sleep(0.002)
+        return Browser.exactly(self, n)
+
+
+class Writes(Handler):
+    """Writes in all ways that handlers for http.server do; its client is slow."""
+
+    size = 60000
+    max_pending = 4096
+
+    def do_GET(self):
+        kind, how = self.path[1:].split("-")
+        size = 6000 if kind == "small" else self.size
+        self.send_response(200)
+        if kind == "small" or kind == "length":
+            self.send_header("Content-Length", size + 1)
+        self.end_headers()
+        if how == "flushed":
+            self.wfile.flush()
+        if how == "pieces":
+            for _ in range(size // 500):
+                assert self.wfile.write(b"p" * 500) == 500
+        else:
+            data = memoryview(b"p" * size) if how == "view" else b"p" * size
+            assert self.wfile.write(data) == size
+        if how == "swallowed":
+            try:
+                for _ in range(100):
+                    self.wfile.write(bytearray(size))
+            except OSError:
+                self.server.log.append("swallowed")
+                return
+        self.wfile.write(bytearray(b"\n"))
+        self.server.log.append("done")
+
+    async def do_PUT(self):
+        self.do_GET()
+
+
+def test_a_plain_method_may_write_as_it_likes():
+    def test(server):
+        for kind in ("length", "chunks"):
+            for how in ("once", "flushed", "view", "pieces"):
+                with Slow(server.server_address) as c:
+                    for _ in range(2):
+                        status, fields, body = c.get("/%s-%s" % (kind, how))
+                        assert len(body) == Writes.size + 1, (kind, how, len(body))
+                        assert body[-1:] == b"\n" and set(body[:-1]) == {112}, (kind, how)
+        with Slow(server.server_address) as c:
+            c.send(b"GET /chunks-pieces HTTP/1.0\r\n\r\n")
+            body = c.answer()[2]
+            assert len(body) == Writes.size + 1 and c.closed()
+
+    each(test, handler=Writes)
+
+
+def test_text_is_no_answer():
+    class Text(Handler):
+        def do_GET(self):
+            self.send_response(200)
+            if self.path == "/length":
+                self.send_header("Content-Length", "6")
+            self.end_headers()
+            if self.path == "/late":
+                self.wfile.write(b"x")
+            self.wfile.write("23 \xb0C")
+
+    with quiet(), Serving("multiplexer", Text) as server:
+        for path, wanted in (("/length", b" 500 "), ("/chunks", b" 500 "), ("/late", b" 200 ")):
+            with Browser(server.server_address) as c:
+                c.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+                data = c.rest()
+                assert data[8:13] == wanted and b"\xb0" not in data, data
+                assert (data[-6:] == b"1\r\nx\r\n") == (path == "/late"), data
+        wait_until(lambda: len(server.told) == 3)
+        assert [type(e) for e in server.told] == [TypeError] * 3, server.told
+
+
+def test_pipelined_answers_that_are_longer_than_what_may_wait():
+    def test(server):
+        with Slow(server.server_address) as c:
+            c.send(b"GET /small-once HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+            time.sleep(0.1)
+            for _ in range(40):
+                assert c.answer()[2] == b"p" * 6000 + b"\n"
+
+    each(test, handler=Writes)
+
+
+def test_one_write_never_waits():
+    """Nobody is held up by a client that reads nothing of a long answer, in chunks or not."""
+    with Serving("multiplexer", Writes) as server:
+
+        def lone(self):
+            self.send_response(200)
+            if self.path == "/length":
+                self.send_header("Content-Length", self.size)
+            self.end_headers()
+            self.wfile.write(b"p" * self.size)
+            self.server.log.append("done")
+
+        Lone = type("Lone", (Writes,), {"do_GET": lone})
+        server.RequestHandlerClass = Lone
+        for path in ("/length", "/chunks"):
+            with Slow(server.server_address) as deaf:
+                deaf.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+                wait_until(lambda: "done" in server.log, 0.9)
+                server.log.clear()
+                assert len(deaf.answer()[2]) == Writes.size
+
+
+def test_who_takes_nothing_is_not_waited_for():
+    with quiet(), Serving("multiplexer", Writes) as server:
+        for path, command in (
+            ("/chunks-once", "GET"),
+            ("/chunks-swallowed", "GET"),
+            ("/length-pieces", "GET"),
+            ("/chunks-pieces", "PUT"),  # it could wait, but does not: ENOBUFS
+        ):
+            with Slow(server.server_address) as deaf, Browser(server.server_address) as other:
+                request = "%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (command, path)
+                deaf.send(request.encode())
+                wait_until(lambda: server.stats["bytes_out"])
+                got = other.get("/small-once")
+                assert got[2][:6000] == b"p" * 6000
+                # It can tell that its answer is not whole.
+                data = deaf.rest()
+                assert len(data) < Writes.size and b"\r\n0\r\n" not in data[-20:]
+        assert server.log.count("swallowed") == 1
+        assert server.stats["timed_out"] == 3 and len(server.told) == 1, server.told
+        wait_until(lambda: server.stats["active"] == 0)
 
 
 def test_bodies():
@@ -986,7 +1128,7 @@ def test_many_threads():
 
     Files.users = object()
     with Serving("threading", Files):
-        for room in "httpauth httpbody httpdate httperror httplist alone".split():
+        for room in "httpauth httpbody httpsend httpdate httperror httplist alone".split():
             assert "socketse." + room in sys.modules, room
     failures = []
 
