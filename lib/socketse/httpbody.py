@@ -7,6 +7,9 @@ from . import port
 from .port import const, coro
 from .stream import AsyncStreamRequestHandler
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 _READ = const(1)  # as in stream.py
 
 
@@ -51,6 +54,7 @@ class Body:
         if self.chunked:
             self.left = 0
         self.first = True  # no chunk has come
+        self.end: Any = None  # the tick until which it must have come; None: there is none
         expect = h.headers.get("Expect")
         self.expect = expect is not None and h.request_version != "HTTP/1.0"
         if self.expect and expect.lower() != "100-continue":
@@ -64,17 +68,19 @@ class Body:
         max_body, or if the client is gone, silent for too long, or wrong.
         """
         if n < 0:
-            data = b""
+            data: Any = bytearray()  # it grows without a copy each time
             while True:
                 more = yield from self.read(256)
                 if not more:
-                    return data
+                    return bytes(data)
                 data += more
                 if len(data) > self.h.max_body:
                     raise _bad(413, "more than max_body bytes")
         if self.expect:
             self.expect = False
             _go_on(self.h)
+        if self.end is not None:
+            self._hurry(self.end)
         if not self.left and self.chunked:
             yield from self._chunk()
         if not self.left or not n:
@@ -90,26 +96,50 @@ class Body:
     def _chunk(self):
         # RFC 9112, 7.1
         h = self.h
-        if not self.first and (yield from self._line()):
+        end = self.end
+        if end is None:
+            # A body may be of any length, but not what is no part of it.
+            end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+        if not self.first and (yield from self._line(end)):
             raise _bad(400, "no end of a chunk")
         self.first = False
-        size = (yield from self._line()).split(b";")[0].rstrip(b" \t")
+        size = (yield from self._line(end)).split(b";")[0].rstrip(b" \t")
         if not 0 < len(size) < 8 or [c for c in size.lower() if c not in b"0123456789abcdef"]:
             raise _bad(400, "no size of a chunk")
         self.left = int(size, 16)
         if not self.left:
             self.chunked = False
             for _ in range(h.max_headers):
-                if not (yield from self._line()):
+                if not (yield from self._line(end)):
                     return
             raise _bad(431, "too many trailers")
 
+    def _hurry(self, end):
+        # Wait until that tick and no longer. Raises OSError(ETIMEDOUT) if it has passed.
+        left = port.ticks_diff(end, port.ticks_ms())
+        if left <= 0:
+            raise OSError(errno.ETIMEDOUT, "timed out")
+        if end is self.end:
+            self.h.timeout = 1 + left // 1000
+
     @coro
-    def _line(self):
-        try:
-            line = yield from AsyncStreamRequestHandler._se_line(self.h)
-        except ValueError:
-            raise _bad(400, "a line of a chunk is too long")
+    def _line(self, end):
+        h = self.h
+        while True:
+            data = h._se_buffer or b""
+            at = data.find(b"\n") + 1
+            if at > h.max_line or not at and len(data) > h.max_line:
+                raise _bad(400, "a line of a chunk is too long")
+            if at:
+                break
+            self._hurry(end)
+            more = h._se_buffer is not None and (yield _READ)
+            if not more:
+                h._se_buffer = None
+                raise EOFError("the stream ended in the middle of a body")
+            h._se_buffer = data + more
+        line = data[:at]
+        h._se_buffer = data[at:]
         if line[-2:] != b"\r\n":
             raise _bad(400, "a bare newline")
         line = line[:-2]
@@ -136,13 +166,13 @@ class Body:
     @coro
     def readexactly(self, n):
         """Return n bytes. Raises EOFError if the body ends before."""
-        data = b""
+        data = bytearray()
         while len(data) < n:
             more = yield from self.read(n - len(data))
             if not more:
                 raise EOFError("the body ended after %d of %d bytes" % (len(data), n))
             data += more
-        return data
+        return bytes(data)
 
     @coro
     def readinto(self, buf):
@@ -206,41 +236,35 @@ def run(h, method):
 def _read(h, body):
     # Make the whole body, which has to come in time, the handler's rfile.
     timeout = h.timeout
-    end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
-    if body.expect:
-        body.expect = False
-        _go_on(h)
-    data = b""
+    body.end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+    data: Any = b""
     try:
-        while body.left or body.chunked:
-            left = port.ticks_diff(end, port.ticks_ms())
-            if left <= 0:
-                raise OSError(errno.ETIMEDOUT, "timed out")
-            h.timeout = 1 + left // 1000
+        if body.chunked:
+            data = yield from body.read()
+        elif body.expect:
+            body.expect = False
+            _go_on(h)
+        while body.left:
+            data = h._se_buffer
+            if len(data) >= body.left:
+                h._se_buffer = bytes(data[body.left :])
+                data = bytes(data[: body.left])
+                break
+            body._hurry(body.end)
             h._se_spare()
-            if body.chunked:
-                more = yield from body.read(256)
+            # There it counts as part of a request: such clients are the first to go.
+            more = yield _READ
+            if not more:
+                h._se_buffer = None
+                raise EOFError("the stream ended in the middle of a body")
+            if not isinstance(data, bytearray):
+                h._se_buffer = data = bytearray(data)  # it grows without a copy each time
+            try:
                 data += more
-                if len(data) > h.max_body:
-                    raise _bad(413, "more than max_body bytes")
-            elif len(h._se_buffer) < body.left:
-                # There it counts as part of a request: such clients are the first to go.
-                more = yield _READ
-                if not more:
-                    h._se_buffer = None
-                    raise EOFError("the stream ended in the middle of a body")
-                try:
-                    h._se_buffer += more
-                except MemoryError:
-                    make_room(h)
-                    h._se_buffer += more
-            else:
-                data = h._se_buffer
-                h._se_buffer = b""
-                if len(data) > body.left:
-                    h._se_buffer = data[body.left :]
-                    data = data[: body.left]
-                body.left = 0
+            except MemoryError:
+                make_room(h)
+                data += more
+        body.left = 0
         h.rfile = BytesIO(data)
     finally:
         h.timeout = timeout

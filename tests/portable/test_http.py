@@ -532,6 +532,22 @@ def test_chunked_bodies():
     each(test, "plain", "multiplexer")
 
 
+def test_a_large_body():
+    class Large(Handler):
+        max_body = 1 << 18 if not MICROPYTHON else 50000
+
+    with Serving("multiplexer", Large) as server, Browser(server.server_address) as c:
+        body = bytes(Large.max_body)
+        for command, path in (("POST", "/"), ("PUT", "/exactly")):
+            length = "Content-Length: %d" % len(body)
+            got = c.get(path, length, command=command, body=body)[2]
+            assert len(got) == len(body) + 2, len(got)
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        got = c.get("/", "Transfer-Encoding: chunked", command="POST", body=chunks)[2]
+        assert len(got) == len(body) + 2, len(got)
+        assert not server.told, server.told
+
+
 def test_wrong_chunks():
     with Serving("multiplexer") as server:
         for body in (
@@ -814,15 +830,28 @@ def test_who_is_too_slow():
 
 
 def test_dripping():
-    with Serving("multiplexer", Impatient) as server, Browser(server.server_address) as c:
-        c.send(b"GET / HTTP/1.1\r\nX: ")
-        try:
-            for _ in range(200):
-                c.send(b"x")
-                time.sleep(0.02)
-        except OSError:
-            return  # it has closed
-        raise AssertionError("it waits for ever")
+    chunked = b" / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Serving("multiplexer", Impatient) as server:
+        for start in (
+            b"GET / HTTP/1.1\r\nX: ",
+            b"POST" + chunked,
+            b"POST" + chunked + b"5;",
+            b"POST" + chunked + b"5\r\nhello\r\n5;",
+            b"POST" + chunked + b"0\r\nX: ",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+            b"PUT" + chunked + b"5;",
+            b"PUT" + chunked + b"5\r\nhello\r\n0\r\nX: ",
+        ):
+            with Browser(server.server_address) as c:
+                c.send(start)
+                try:
+                    for _ in range(200):
+                        c.send(b"1")
+                        time.sleep(0.02)
+                except OSError:
+                    continue  # it has closed
+                raise AssertionError("it waits for ever: %r" % start)
+        assert not server.told, server.told
 
 
 def test_vanished_clients():
