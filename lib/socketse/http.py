@@ -116,6 +116,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     _se_file: "Any" = None  # what is to be sent after do_X
     _se_more: "Any" = None  # a list of what is to be sent after _se_out; None: nothing
     _se_async = False  # True: do_X can wait for its client
+    _se_error: "Any" = None  # with what the connection has failed; all else is the handler's own
 
     def __getattr__(self, name):
         if name == "rfile":  # that is what a request without a body has
@@ -371,7 +372,10 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         refuse(self)
 
     def _se_blame(self, exc):
-        if self.command is None and self._se_buffer and not self._se_out and port.timeout(exc):
+        if self.command is not None:
+            if exc is not self._se_error:
+                return False
+        elif self._se_buffer and not self._se_out and port.timeout(exc):
             self.send_error(408)
         return AsyncStreamRequestHandler._se_blame(self, exc)
 
@@ -395,7 +399,11 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
                 return size
             self._se_head = None
             data = head + data
-        AsyncStreamRequestHandler.write(self, data)
+        try:
+            AsyncStreamRequestHandler.write(self, data)
+        except OSError as e:
+            self._se_error = e
+            raise
         return size
 
     def flush(self):
@@ -406,14 +414,6 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             self.write(head)
             if not self._se_framed:
                 self._se_head = b""
-
-    def _se_flush(self):
-        done = AsyncStreamRequestHandler._se_flush(self)
-        if done and self._se_more:
-            from .httpsend import flush
-
-            done = flush(self)
-        return done
 
     def _se_pend(self, data, n):
         from .httpsend import pend

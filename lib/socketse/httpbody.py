@@ -19,10 +19,16 @@ class BadRequest(OSError):
     status = 400
 
 
-def _bad(status, text):
+def _theirs(h, error):
+    # Return error, of which not the handler's code is to blame, but its client.
+    h._se_error = error
+    return error
+
+
+def _bad(h, status, text):
     error = BadRequest(errno.ECONNABORTED, text)
     error.status = status
-    return error
+    return _theirs(h, error)
 
 
 def _go_on(h):
@@ -34,6 +40,7 @@ def _go_on(h):
 def _is_async(h):
     # Is do_X an "async def", or a generator?
     method = getattr(type(h), "do_" + h.command)
+    method = getattr(method, "__wrapped__", method)  # functools.wraps
     if port.platform:
         return type(method) is type(_read)
     return port.iscoroutinefunction(method)
@@ -58,7 +65,7 @@ class Body:
         expect = h.headers.get("Expect")
         self.expect = expect is not None and h.request_version != "HTTP/1.0"
         if self.expect and expect.lower() != "100-continue":
-            raise _bad(417, "nothing else can be expected")
+            raise _bad(h, 417, "nothing else can be expected")
 
     @coro
     def read(self, n=-1):
@@ -75,7 +82,7 @@ class Body:
                     return bytes(data)
                 data += more
                 if len(data) > self.h.max_body:
-                    raise _bad(413, "more than max_body bytes")
+                    raise _bad(self.h, 413, "more than max_body bytes")
         if self.expect:
             self.expect = False
             _go_on(self.h)
@@ -88,7 +95,7 @@ class Body:
         self.h._se_spare()
         data = yield from AsyncStreamRequestHandler.read(self.h, min(n, self.left))
         if not data:
-            raise EOFError("the stream ended in the middle of a body")
+            raise _theirs(self.h, EOFError("the stream ended in the middle of a body"))
         self.left -= len(data)
         return data
 
@@ -101,24 +108,24 @@ class Body:
             # A body may be of any length, but not what is no part of it.
             end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
         if not self.first and (yield from self._line(end)):
-            raise _bad(400, "no end of a chunk")
+            raise _bad(self.h, 400, "no end of a chunk")
         self.first = False
         size = (yield from self._line(end)).split(b";")[0].rstrip(b" \t")
         if not 0 < len(size) < 8 or [c for c in size.lower() if c not in b"0123456789abcdef"]:
-            raise _bad(400, "no size of a chunk")
+            raise _bad(self.h, 400, "no size of a chunk")
         self.left = int(size, 16)
         if not self.left:
             self.chunked = False
             for _ in range(h.max_headers):
                 if not (yield from self._line(end)):
                     return
-            raise _bad(431, "too many trailers")
+            raise _bad(self.h, 431, "too many trailers")
 
     def _hurry(self, end):
         # Wait until that tick and no longer. Raises OSError(ETIMEDOUT) if it has passed.
         left = port.ticks_diff(end, port.ticks_ms())
         if left <= 0:
-            raise OSError(errno.ETIMEDOUT, "timed out")
+            raise _theirs(self.h, OSError(errno.ETIMEDOUT, "timed out"))
         if end is self.end:
             self.h.timeout = 1 + left // 1000
 
@@ -129,22 +136,22 @@ class Body:
             data = h._se_buffer or b""
             at = data.find(b"\n") + 1
             if at > h.max_line or not at and len(data) > h.max_line:
-                raise _bad(400, "a line of a chunk is too long")
+                raise _bad(self.h, 400, "a line of a chunk is too long")
             if at:
                 break
             self._hurry(end)
             more = h._se_buffer is not None and (yield _READ)
             if not more:
                 h._se_buffer = None
-                raise EOFError("the stream ended in the middle of a body")
+                raise _theirs(h, EOFError("the stream ended in the middle of a body"))
             h._se_buffer = data + more
         line = data[:at]
         h._se_buffer = data[at:]
         if line[-2:] != b"\r\n":
-            raise _bad(400, "a bare newline")
+            raise _bad(self.h, 400, "a bare newline")
         line = line[:-2]
         if b"\r" in line:
-            raise _bad(400, "a bare carriage return")
+            raise _bad(self.h, 400, "a bare carriage return")
         return line
 
     @coro
@@ -170,7 +177,8 @@ class Body:
         while len(data) < n:
             more = yield from self.read(n - len(data))
             if not more:
-                raise EOFError("the body ended after %d of %d bytes" % (len(data), n))
+                text = "the body ended after %d of %d bytes" % (len(data), n)
+                raise _theirs(self.h, EOFError(text))
             data += more
         return bytes(data)
 
@@ -183,51 +191,87 @@ class Body:
 
 
 @coro
-def drive(h, result):
-    """Have the coroutine of a do_X of the handler h answer a request without a body."""
+def watch(h, co):
+    """Await co and return its result; h is told which errors come from its connection."""
+    value: Any = None
+    error: Any = None
     try:
-        yield from _watch(h, result)
+        while True:
+            try:
+                want = co.throw(error) if error else co.send(value)
+            except StopIteration as e:
+                return e.value
+            value = error = None
+            try:
+                value = yield want
+            except OSError as e:
+                error = _theirs(h, e)
+            except Exception as e:
+                error = e
+    finally:
+        co.close()
+
+
+@coro
+def drive(h, result, body=None):
+    """Have the coroutine of a do_X of the handler h answer a request."""
+    try:
+        h._se_async = True
+        yield from watch(h, result)
     except Exception as e:
         h._se_fail(e)
         raise
-    result = h._se_end()
+    finally:
+        h._se_async = False
+    result = _end(h, body)
     if result is not None:
         yield from result
 
 
-@coro
-def _watch(h, result):
-    # Await the coroutine of a do_X.
-    h._se_async = True
-    try:
-        yield from result
-    finally:
-        h._se_async = False
+def _end(h, body):
+    if body is not None:
+        if body.left or body.chunked:
+            h.close_connection = True  # nobody knows where the next request begins
+        del h.rfile
+    return h._se_end()
 
 
-@coro
 def run(h, method):
-    """Have a do_X of the handler h answer a request with a body."""
+    """Return what is to be awaited until a do_X of the handler h has answered a request.
+
+    The request has a body.
+    """
+    length = h.headers.get("Content-Length")
+    body = Body(h, -1 if length is None else int(length))
+    if _is_async(h):
+        h.rfile = body
+        return drive(h, method(), body)
+    if body.left > h.max_body:
+        raise _bad(h, 413, "more than max_body bytes")
+    return _plain(h, method, body)
+
+
+@coro
+def _plain(h, method, body):
     try:
-        length = h.headers.get("Content-Length")
-        body = Body(h, -1 if length is None else int(length))
-        if _is_async(h):
-            h.rfile = body
-            yield from _watch(h, method())
-        else:
-            if body.left > h.max_body:
-                raise _bad(413, "more than max_body bytes")
+        try:
             yield from _read(h, body)
-            result = method()
-            if result is not None and hasattr(result, "throw"):
-                yield from _watch(h, result)
+        except OSError as e:
+            raise _theirs(h, e)
+        result = method()
+        if result is not None and hasattr(result, "throw"):
+            # Something is wrapped around an "async def": it reads what has come.
+            data = h.rfile.read()
+            h._se_buffer = data + h._se_buffer
+            h.rfile = body = Body(h, len(data))
+            body.expect = False
+            data = b""
+            result = drive(h, result, body)
+        else:
+            result = _end(h, body)
     except Exception as e:
         h._se_fail(e)
         raise
-    if body.left or body.chunked:
-        h.close_connection = True  # nobody knows where the next request begins
-    del h.rfile
-    result = h._se_end()
     if result is not None:
         yield from result
 
@@ -256,7 +300,7 @@ def _read(h, body):
             more = yield _READ
             if not more:
                 h._se_buffer = None
-                raise EOFError("the stream ended in the middle of a body")
+                raise _theirs(h, EOFError("the stream ended in the middle of a body"))
             if not isinstance(data, bytearray):
                 h._se_buffer = data = bytearray(data)  # it grows without a copy each time
             try:

@@ -3,7 +3,6 @@
 import sys
 
 from . import port
-from .stream import errorcode
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -70,17 +69,24 @@ def fail(h, exc):
     h._se_head = None
     if not head and h._se_code is not None:
         return  # too late
-    status = 503 if isinstance(exc, MemoryError) else getattr(exc, "status", 500)
-    if status == 500 and port.timeout(exc):
+    theirs = h._se_error
+    if isinstance(exc, MemoryError):
+        status = 503
+    elif exc is not theirs:
+        status = 500
+    elif port.timeout(exc):
         status = 408
-    elif status == 500 and (
-        isinstance(exc, EOFError) or isinstance(exc, OSError) and exc.errno in errorcode
-    ):
-        return  # the client is gone
+    elif isinstance(exc, EOFError):
+        status = 400  # less came than was told
+    else:
+        status = getattr(exc, "status", 0)
+        if not status:
+            return  # the client is gone
     try:
         h.send_error(status)
     except (OSError, MemoryError):
         h._se_head = None
+        h._se_error = theirs
 
 
 def _allowed(h):

@@ -4,6 +4,7 @@ import errno
 
 from . import port
 from .port import const, coro
+from .stream import AsyncStreamRequestHandler
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -37,11 +38,18 @@ def send_file(h):
             if left is not None:
                 left -= len(data)
             h.write(data)
-            if h._se_out:
-                h._se_spare()  # a slow client
-                yield _WRITE
-            else:
-                yield _TURN
+            try:
+                if h._se_out:
+                    h._se_spare()  # a slow client
+                    yield _WRITE
+                else:
+                    yield _TURN
+            except OSError as e:
+                h._se_error = e
+                raise
+    except Exception as e:
+        h._se_fail(e)
+        raise
     finally:
         h._se_file = None
         f.close()
@@ -112,6 +120,7 @@ def pend(h, data, n, free=False):
         h._se_out = rest
     elif not more:
         h._se_more = [rest]
+        setattr(h, "_se_flush", lambda: _flush(h))  # noqa: B010  # few need that
     elif len(rest) <= _SMALL and len(more[-1]) <= _SMALL:
         more[-1] = memoryview(bytes(more[-1]) + bytes(rest))
     else:
@@ -123,13 +132,15 @@ def pend(h, data, n, free=False):
         hub.modify(h)
 
 
-def flush(h):
-    """Go on with what waits behind h._se_out, which is sent. Return True if all is."""
+def _flush(h):
+    # As AsyncStreamRequestHandler's, and go on with what waits behind that.
     more = h._se_more
-    h._se_out = more.pop(0)
+    if AsyncStreamRequestHandler._se_flush(h) and more:
+        h._se_out = more.pop(0)
     if not more:
         h._se_more = None
-    return False
+        del h._se_flush
+    return not h._se_out
 
 
 def _waiting(h):
@@ -174,6 +185,7 @@ def _wait(h, most, end):
 
 def lost(h, exc):
     """Return exc, with which the connection of h has failed: what it still writes fails too."""
+    h._se_error = exc
     h._se_out = b""
     h._se_more = None
     h.close_connection = True

@@ -1,5 +1,6 @@
 """HTTP: what requests get, what wrong ones get, on every kind of server."""
 
+import errno
 import gc
 import os
 import sys
@@ -756,6 +757,144 @@ def test_failing_handlers():
             wait_until(lambda server=server: len(server.told) == 5)
             for e in server.told:
                 assert isinstance(e, ValueError), e
+
+
+class Sensor(Handler):
+    """What it asks fails as a client's connection may."""
+
+    errors = {
+        "timeout": OSError(errno.ETIMEDOUT, "timed out"),
+        "reset": OSError(errno.ECONNRESET, "reset"),
+        "aborted": OSError(errno.ECONNABORTED, "aborted"),
+        "end": EOFError("the end of a file"),
+        "again": OSError(errno.EAGAIN, "again"),
+    }
+
+    def do_GET(self):
+        if self.path[:6] == "/begun":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x")
+        raise self.errors[self.path.split("-")[1]]
+
+    def do_POST(self):
+        self.do_GET()
+
+    async def do_PUT(self):
+        if self.path[:5] == "/read":
+            await self.rfile.read()
+        await self.sleep(0.001)
+        self.do_GET()
+
+
+def test_errors_that_are_not_the_clients():
+    for kind in ("plain", "multiplexer"):
+        with quiet(), Serving(kind, Sensor) as server:
+            n = 0
+            for command in ("GET", "POST", "PUT"):
+                for path in ("/", "/begun", "/read"):
+                    for error in Sensor.errors:
+                        with Browser(server.server_address) as c:
+                            length = "Content-Length: 2\r\n"
+                            if command == "GET" or path == "/":
+                                length = "Content-Length: 0\r\n"
+                            request = "%s %s-%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+                            c.send((request % (command, path, error, length)).encode())
+                            if length[-3:-2] == "2":
+                                c.send(b"hi")
+                            data = c.rest()
+                            wanted = b" 200 " if path == "/begun" else b" 500 "
+                            assert data[8:13] == wanted and data[-5:] != b"0\r\n\r\n", data
+                        n += 1
+                        wait_until(lambda n=n, server=server: len(server.told) == n)
+                        assert server.told[-1] is Sensor.errors[error]
+
+
+class Hurt(Handler):
+    """Tells what it has seen of its client's end."""
+
+    timeout = 0.5
+
+    async def do_PUT(self):
+        try:
+            if self.path == "/write":
+                self.send_response(200)
+                self.end_headers()
+                while True:
+                    self.wfile.write(b"x")
+                    await self.wfile.drain()
+                    await self.sleep(0.01)
+            elif self.path == "/exactly":
+                await self.rfile.readexactly(100)
+            elif self.path == "/read":
+                while await self.rfile.read(100):
+                    pass
+        except (OSError, EOFError):
+            self.server.log.append("seen")
+            if self.headers.get("Answer"):
+                self.answer(b"too late")
+                return
+            raise
+
+
+def test_errors_that_are_the_clients():
+    with Serving("multiplexer", Hurt) as server:
+        for path, body, status in (
+            ("/write", b"", None),
+            ("/read", b"", 408),
+            ("/read", b"hi", 408),
+            ("/exactly", b"hell", 400),
+            ("/read", b"-", None),
+        ):
+            with Browser(server.server_address) as c:
+                head = "PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n" % path
+                c.send(head.encode())
+                c.send(body)
+                if status:
+                    assert c.answer()[0] == status and c.closed()
+            wait_until(lambda server=server: server.stats["active"] == 0)
+        # It may answer nevertheless.
+        with Browser(server.server_address) as c:
+            got = c.get("/read", "Content-Length: 4", "Answer: yes", command="PUT")
+            assert got[2] == b"too late" and c.closed()
+        assert not server.told, server.told
+        assert server.log.count("seen") == 6, server.log
+
+
+def wrapped(method):
+    def wrapper(*args):
+        return method(*args)
+
+    return wrapper
+
+
+def test_an_async_method_in_a_wrapper():
+    class Wrapped(Handler):
+        do_PUT = wrapped(Handler.do_PUT)
+
+    def test(server):
+        with Browser(server.server_address) as c:
+            for n in (0, 1, 4000):
+                length = "Content-Length: %d" % n
+                got = c.get("/", length, command="PUT", body=bytes(n))[2]
+                assert got == b"%d bytes\nthat is all\n" % n
+            c.send(b"PUT /lines HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na\nb" * 3)
+            for _ in range(3):
+                assert c.answer()[2] == b"a\n|b"
+
+    each(test, handler=Wrapped)
+    if MICROPYTHON:
+        return
+    import functools
+
+    class Known(Handler):
+        @functools.wraps(Handler.do_PUT)
+        def do_PUT(self):
+            return Handler.do_PUT(self)
+
+    with Serving("multiplexer", Known) as server, Browser(server.server_address) as c:
+        got = c.get("/", "Content-Length: 100000", command="PUT", body=bytes(100000))[2]
+        assert got == b"100000 bytes\nthat is all\n"
 
 
 def test_want_of_memory():
