@@ -131,9 +131,9 @@ class SimpleXMLRPCServer(TCPServer):
             return dumps((response,), self.allow_none)
         except Fault as e:
             return dumps(e, self.allow_none)
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt):
             raise  # the server is to know
-        except Exception as e:
+        except BaseException as e:  # exit() in a function ends no server
             return dumps(Fault(1, "%s:%s" % (type(e), e)), self.allow_none)
 
     def _dispatch(self, method, params):

@@ -39,7 +39,9 @@ def failing(kind):
     """Fail."""
     if kind == "fault":
         raise Fault(-7, "a <fault> & more")
-    raise {"key": KeyError, "value": ValueError, "type": TypeError}[kind]("it fails")
+    kinds = {"key": KeyError, "value": ValueError, "type": TypeError}
+    kinds.update({"exit": SystemExit, "generator": GeneratorExit})
+    raise kinds[kind]("it fails")
 
 
 @server.register_function

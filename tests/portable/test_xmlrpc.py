@@ -307,6 +307,30 @@ def test_calls():
         assert server.stats["errors"] == 1 and isinstance(server, TCPServer)  # the 413
 
 
+def test_what_ends_a_program_elsewhere():
+    """exit() in a function is a fault, as CPython's servers have it; Ctrl-C is none."""
+    for multiplexed in (False, True):
+        serving = Serving(multiplexed)
+        server = serving.server
+        server.register_multicall_functions()
+
+        @server.register_function
+        def fail(kind):
+            raise {"exit": SystemExit, "end": GeneratorExit, "stop": KeyboardInterrupt}[kind](3)
+
+        with serving:
+            for kind, name in ((b"exit", b"SystemExit"), (b"end", b"GeneratorExit")):
+                for _ in range(2):
+                    body = called(server, "fail", kind.decode())[1]
+                    assert b"<value>&lt;class '" + name + b"'&gt;:3</value>" in body, body
+            many = server.funcs["system.multicall"]
+            found = many([{"methodName": "fail", "params": ["exit"]}])
+            assert found == [{"faultCode": 1, "faultString": "<class 'SystemExit'>:3"}], found
+            raises(KeyboardInterrupt, many, [{"methodName": "fail", "params": ["stop"]}])
+            call = (CALL % ("fail", "<param><value>stop</value></param>")).encode()
+            raises(KeyboardInterrupt, server._marshaled_dispatch, call)
+
+
 class Device(Thing):
     """More than methods."""
 
