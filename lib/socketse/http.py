@@ -392,7 +392,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             raise TypeError("bytes can be sent, and no str")
         head = self._se_head
         if head is not None:
-            if size > _SMALL or not self._se_framed:
+            if size > _SMALL or not self._se_framed or self._se_file is not None:
                 from .httpsend import frame
 
                 frame(self, head, data)

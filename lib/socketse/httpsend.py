@@ -22,6 +22,7 @@ _STALL_MS = const(1000)  # of them in which the client takes nothing
 def send_file(h):
     """Send the rest of an answer, a file, in pieces, and close the file."""
     f = h._se_file
+    h._se_file = None  # or it would be sent before its first piece
     # So much and no more, or the rest would be taken for the next answer: the file may have grown.
     left = _length(h._se_head)
     try:
@@ -51,7 +52,6 @@ def send_file(h):
         h._se_fail(e)
         raise
     finally:
-        h._se_file = None
         f.close()
     if left:
         h.close_connection = True
@@ -67,8 +67,20 @@ def _length(head):
 def frame(h, head, data):
     """Send data with what has to stand around it: the head, in a chunked answer its length too.
 
-    Long data is not copied.
+    Long data is not copied. A file that was to be sent later goes before it.
     """
+    f = h._se_file
+    if f is not None:
+        h._se_file = None
+        try:
+            more = f.read(_PIECE)
+            while more:
+                h.write(more)
+                more = f.read(_PIECE)
+        finally:
+            f.close()
+        h.write(data)
+        return
     chunked = h._se_framed is None
     size = len(data)
     if chunked and not size:

@@ -1260,6 +1260,82 @@ def test_a_file_that_changes():
         remove(path)
 
 
+def test_files_as_handlers_for_http_server_send_them():
+    path = folder()
+
+    class Files(SimpleHTTPRequestHandler):
+        directory = path + "/www"
+        log_message = Handler.log_message
+
+        def do_GET(self):
+            if self.path == "/own":  # a file that send_head() does not know
+                f = open(path + "/www/big.bin", "rb")
+                self.send_response(200)
+                self.end_headers()
+            elif self.path == "/fail/":
+                f = self.send_head()
+                self.copyfile(f, self.wfile)
+                self.server.files.append(f)
+                raise ValueError("after copyfile")
+            else:
+                f = self.send_head()
+            if f:
+                self.server.files.append(f)
+                try:
+                    if self.path[-6:] == "?twice":
+                        self.wfile.write(f.read(9))
+                    self.copyfile(f, self.wfile)
+                    if self.path[-5:] == "?more":
+                        self.wfile.write(b"and more")
+                finally:
+                    f.close()
+
+    class With(Files):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            f = self.send_head()
+            if f:
+                self.server.files.append(f)
+                with f:
+                    self.copyfile(f, self.wfile)
+
+    big = bytes(range(256)) * 300
+    os.mkdir(path + "/www/fail")
+    try:
+        for kind in ("plain", "multiplexer"):
+            with quiet(), Serving(kind, Files, files=None) as server:
+                server.files = []
+                for name, wanted in (
+                    ("/big.bin", big),
+                    ("/own", big),
+                    ("/big.bin?more", big + b"and more"),
+                    ("/big.bin?twice", big),
+                    ("/sub/", b"<!DOCTYPE"),
+                ):
+                    with Browser(server.server_address) as c:
+                        c.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+                        data = c.rest()
+                        body = data[data.find(b"\r\n\r\n") + 4 :]
+                        same = body[:9] == wanted if wanted[:1] == b"<" else body == wanted
+                        assert data[8:13] == b" 200 " and same, (name, len(body))
+                with Browser(server.server_address) as c:
+                    assert c.get("/fail/")[0] == 500
+                wait_until(lambda server=server: server.told)
+                assert len(server.told) == 1 and len(server.files) == 6, server.told
+                for f in server.files[:4]:  # the others are listings
+                    raises((ValueError, OSError), f.read, 1)
+        with Serving("multiplexer", With, files=None) as server:
+            server.files = []
+            with Slow(server.server_address) as c:
+                for _ in range(3):
+                    assert c.get("/big.bin")[2] == big
+                    assert c.get("/style.CSS")[2] == b"p {}"
+            assert not server.told, server.told
+    finally:
+        remove(path)
+
+
 def test_a_handler_of_files_and_more():
     path = folder()
 
