@@ -466,7 +466,9 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         Raises ValueError if a field has a line's end in it.
         """
         code = self._se_code
-        if code < 200 or code == 204 or code == 304 or self.command == "HEAD":
+        if code == 101:
+            self._se_framed = True  # what follows is another protocol's, until the end
+        elif code < 200 or code == 204 or code == 304 or self.command == "HEAD":
             self._se_framed = ""
         elif not self._se_framed:
             if self.request_version == "HTTP/1.0":

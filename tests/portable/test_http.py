@@ -1108,6 +1108,53 @@ def test_interim_answers():
         assert c.answer()[2] == LINE
 
 
+class Rare(Handler):
+    """Uses what few handlers do."""
+
+    def do_GET(self):
+        if self.path == "/error":
+            self.send_error(404, "no\r\nInjected: %s" % self.path, "a\nb")
+            return
+        if self.path == "/teapot":
+            self.send_error(418)
+            return
+        if self.path == "/upgrade":
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", "lines")
+            self.end_headers()
+            self.wfile.write(b"what follows\n")
+            self.wfile.write(b"is no HTTP\n")
+            return
+        self.send_response(200)
+        self.send_header("X", self.raw_requestline.decode().strip())
+        self.end_headers()
+        self.flush_headers()
+        assert self.wfile.writelines([b"one\n", b"two\n"]) is None
+        assert self.wfile.write(memoryview(b"three\n")) == 6
+
+
+def test_rare_names():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for _ in range(2):
+                status, fields, body = c.get("/a")
+                assert (fields["x"], body) == ("GET /a HTTP/1.1", b"one\ntwo\nthree\n")
+            raises(AttributeError, getattr, Rare, "readlines")
+        with Browser(server.server_address) as c:
+            status, fields, body = c.get("/error")
+            assert status == 404 and "injected" not in fields and b"no" in body
+            assert c.message == b"no  Injected: /error"
+        with Browser(server.server_address) as c:
+            assert c.get("/teapot")[0] == 418 and c.message == b"I'm a Teapot"
+        with Browser(server.server_address) as c:
+            c.send(b"GET /upgrade HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert c.line() == b"HTTP/1.1 101 Switching Protocols\r\n"
+            assert c.rest()[-28:] == b"\r\n\r\nwhat follows\nis no HTTP\n"
+
+    each(test, handler=Rare)
+
+
 def test_dates():
     from socketse.httpdate import date, since
 
