@@ -1196,6 +1196,7 @@ def folder():
         ("www/empty.txt", b""),
         ("www/sub/a b.txt", b"space"),
         ("www/sub/5%25.txt", b"percent"),
+        ("www/sub/c:drive.txt", b"colon"),
         ("www/sub/\xe4<.json".replace("\xe4", "ae"), b"{}"),
     ):
         with open(path + "/" + name, "wb") as f:
@@ -1250,6 +1251,7 @@ def test_files():
             assert fields["content-type"] == "text/html; charset=utf-8"
             assert b'<a href="./a%20b.txt">a b.txt</a>' in got and b"ae&lt;.json" in got
             assert b'<a href="./5%2525.txt">5%25.txt</a>' in got
+            assert b"drive" not in got
             got = c.get("/%3cb%3e/")[2]
             assert got.count(b"&lt;b&gt;") == 2 and b"<b>" not in got
         for name in (
@@ -1264,6 +1266,7 @@ def test_files():
             "/%",
             "/%ff",
             "/index.html/",
+            "/sub/c%3adrive.txt",
             "/../" + path[5:] + "/secret.txt",
         ):
             with Browser(server.server_address) as c:
