@@ -1,5 +1,6 @@
 """One XML-RPC server for CPython's module and for ours: calls.py MODULE PORT."""
 
+import gc
 import sys
 
 name = sys.argv[1]
@@ -48,6 +49,13 @@ def failing(kind):
 def wrong(kind):
     """Return what cannot be sent."""
     return {"big": 1 << 40, "key": {1: 2}, "type": len}[kind]
+
+
+@server.register_function
+def heap():
+    """Return the bytes of heap in use."""
+    gc.collect()
+    return gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0
 
 
 server.register_function(pow)
