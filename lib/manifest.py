@@ -74,6 +74,7 @@ if options.extras:
             "scram.py",
             "services.py",
             "session.py",
+            "timepage.py",
             "tls.py",
             "tlssocket.py",
             "users.py",

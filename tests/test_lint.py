@@ -29,7 +29,7 @@ def test_no_room_imports_one_below_it():
     order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "message faults session operate remote proxy".split()
     order += "httpdate httperror httpbody httpsend httpauth http httpfiles httplist".split()
-    order += "xmlvalues xmlsystem xmlrpc".split()
+    order += "timepage xmlvalues xmlsystem xmlrpc".split()
     late = {("port", "host"), ("port", "unixport"), ("services", "classics"), ("auth", "login")}
     late |= {("message", "faults"), ("session", "operate")}
     late |= {("server", "tls"), ("plain", "tls")}  # only with an ssl_context

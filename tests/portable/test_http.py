@@ -1442,6 +1442,28 @@ def test_many_threads():
         assert not failures and not server.told, (failures, server.told)
 
 
+def test_the_time_page():
+    from socketse.services import clock
+    from socketse.timepage import TimePageHandler
+
+    with quiet(), Serving("multiplexer", TimePageHandler) as server:
+        with Browser(server.server_address) as c:
+            clock.set(1709164800 + 3661)
+            status, fields, body = c.get("/?x")
+            assert status == 200 and fields["content-type"] == "text/html; charset=utf-8"
+            assert b"<time>2024-02-29 01:01:0" in body and b"</time> UTC" in body, body
+            length = fields["content-length"]
+            status, fields, body = c.get("/", command="HEAD")
+            assert status == 200 and fields["content-length"] == length
+            is_set, clock.is_set = clock.is_set, lambda: False
+            status, fields, body = c.get("/")
+            assert status == 503 and b"The clock is not set." in body and b"<time>" not in body
+            clock.is_set = is_set
+            assert c.get("/")[0] == 200
+            assert c.get("/favicon.ico")[0] == 404
+        assert not server.told, server.told
+
+
 def test_names():
     from socketse import http
 
