@@ -153,7 +153,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             if start is not None:
                 self.timeout = timeout
             start = self._se_answer(data, end)
-            data = None
+            data = more = None  # a request is not kept until the next one
             if start is not None:
                 yield from start
                 start = None
@@ -194,7 +194,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         # has to go if there is no memory for it.
         while True:
             try:
-                self._se_buffer = data[end:]
+                self._se_buffer = data[end:] or b""  # an empty slice takes 32 bytes
                 return self._se_begin(data[:end])
             except Exception as e:
                 if not isinstance(e, MemoryError) or not self._se_again():
