@@ -195,6 +195,27 @@ def test_the_page_over_tls(make):
     assert board.ask() == b"hello\n"
 
 
+def test_the_time_over_tls(make):
+    board = make("pico_w")
+    board.served()
+    board.put(
+        config_json=json.dumps(dict(CONFIG, services={"echo/tcp": 7, "time/https": 443})),
+        tls_pem=(certificates() / "server.pem").read_text(),
+    )
+    assert "time/https 443" in board.served()
+    trust = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
+    trust.check_hostname = False  # a virtual board has an address of its own
+    with contextlib.closing(
+        http.client.HTTPSConnection(
+            board.address, 443 + board.port_offset, timeout=10, context=trust
+        )
+    ) as client:
+        for _ in range(3):
+            status, page = get(client, "/")
+            assert status == 503 and b"The clock is not set." in page
+    assert board.ask() == b"hello\n"
+
+
 def test_a_pico_w_serves(make):
     board = make("pico_w")
     assert "serving at " + board.address in board.served()

@@ -28,12 +28,13 @@ def test_no_room_imports_one_below_it():
     order += "names hosttls tlssocket certificates tls".split()
     order += "threads multiplex services classics scram users guard login auth passwords".split()
     order += "message faults session operate remote proxy".split()
-    order += "httpdate httperror httpbody httpauth http httpfiles httplist".split()
-    order += "xmlvalues xmlsystem xmlrpc".split()
+    order += "httpdate httperror httpbody httpsend httpauth http httpfiles httplist".split()
+    order += "timepage xmlvalues xmlsystem xmlrpc".split()
     late = {("port", "host"), ("port", "unixport"), ("services", "classics"), ("auth", "login")}
     late |= {("message", "faults"), ("session", "operate")}
     late |= {("server", "tls"), ("plain", "tls")}  # only with an ssl_context
     late |= {("http", "httpfiles"), ("httpfiles", "httplist"), ("httperror", "httpbody")}
+    late |= {("httperror", "httpsend")}
     late |= {("httperror", "httplist"), ("httperror", "httpauth")}  # their own parts
     for room in order:
         for line in (ROOT / "lib/socketse" / (room + ".py")).read_text().splitlines():

@@ -614,6 +614,7 @@ def show_what_to_try(address, services, offset):
         "chargen/tcp": "nc HOST PORT </dev/null | head",
         "http/tcp": "a browser: http://HOST:PORT/",
         "https/tcp": "a browser: https://HOST:PORT/",
+        "time/https": "a browser: https://HOST:PORT/",
         "time/tcp": "rdate -p -o PORT HOST",
         "time/udp": "rdate -u -p -o PORT HOST",
         "sntp/udp": "chronyd -U -Q -t 3 -f /dev/null 'server HOST port PORT iburst'",

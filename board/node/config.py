@@ -50,7 +50,7 @@ def _services(value):
         if not isinstance(key, str):
             return False
         name, _, kind = key.partition("/")
-        if name not in _NAMES.split() or kind not in ("tcp", "udp"):
+        if name not in _NAMES.split() or kind not in ("tcp", "udp") and key != "time/https":
             return False
         if kind == {"http": "udp", "https": "udp", "sntp": "tcp", "discovery": "tcp"}.get(name):
             return False

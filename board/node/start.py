@@ -74,31 +74,20 @@ def open_services(board):
             from .page import Page as handler
 
             handler.title = board.settings["hostname"]
+        elif kind == "https":
+            handler = node.once("secure", "handler")
         else:
             handler = getattr(services, name + "Handler")
         context = None
-        if name == "Https":
-            context = certificate(board)
+        if "https" in key:
+            context = node.once("secure", "certificate", board)
             if context is None:
                 continue
         server = open_server(
-            board, key, TCPServer if kind == "tcp" else UDPServer, wanted[key], handler
+            board, key, UDPServer if kind == "udp" else TCPServer, wanted[key], handler
         )
         if server and context:
             server.ssl_context = context
-
-
-def certificate(board):
-    """Return the context of /tls.pem, or say why there is none, and return None."""
-    try:
-        from socketse.certificates import server_context
-
-        return server_context("/tls.pem")
-    except (OSError, ValueError, ImportError) as e:
-        print("https is not served: /tls.pem: %s; make cert HOST=... and make flash bring one" % e)
-        board.failed = True
-    finally:
-        node.forget("socketse.certificates")
 
 
 def open_ears(board, port):

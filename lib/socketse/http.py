@@ -1,7 +1,8 @@
 """HTTPServer and BaseHTTPRequestHandler: http.server for many clients in one thread.
 
 https://docs.python.org/3/library/http.server.html, RFC 9110 and RFC 9112. What few requests need
-is in rooms of its own: httperror.py, httpdate.py, httpbody.py, httpauth.py and httpfiles.py.
+is in rooms of its own: httperror.py, httpdate.py, httpbody.py, httpsend.py, httpauth.py,
+httpfiles.py.
 """
 
 import time
@@ -113,6 +114,9 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
     # "": it has no body, whatever is written
     _se_framed: "Any" = False
     _se_file: "Any" = None  # what is to be sent after do_X
+    _se_more: "Any" = None  # a list of what is to be sent after _se_out; None: nothing
+    _se_async = False  # True: do_X can wait for its client
+    _se_error: "Any" = None  # with what the connection has failed; all else is the handler's own
 
     def __getattr__(self, name):
         if name == "rfile":  # that is what a request without a body has
@@ -149,7 +153,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             if start is not None:
                 self.timeout = timeout
             start = self._se_answer(data, end)
-            data = None
+            data = more = None  # a request is not kept until the next one
             if start is not None:
                 yield from start
                 start = None
@@ -190,7 +194,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         # has to go if there is no memory for it.
         while True:
             try:
-                self._se_buffer = data[end:]
+                self._se_buffer = data[end:] or b""  # an empty slice takes 32 bytes
                 return self._se_begin(data[:end])
             except Exception as e:
                 if not isinstance(e, MemoryError) or not self._se_again():
@@ -242,8 +246,10 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
 
             return run(self, method)
         result = method()
-        if result is not None and hasattr(result, "close"):
-            return self._se_run(result)
+        if result is not None and hasattr(result, "throw"):
+            from .httpbody import drive
+
+            return drive(self, result)
         return self._se_end()
 
     def _se_parse(self, head):
@@ -327,23 +333,12 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         self.headers = Headers(head)
         return -1 if coding is not None or length is not None and int(length) else 0
 
-    @coro
-    def _se_run(self, result):
-        try:
-            yield from result
-        except Exception as e:
-            self._se_fail(e)
-            raise
-        result = self._se_end()
-        if result is not None:
-            yield from result
-
     def _se_end(self):
         # End an answer. Return what is to be awaited for that, if anything.
         if self._se_code is None:
             self.close_connection = True  # no answer, but the client need not wait for one
         if self._se_file is not None:
-            from .httpbody import send_file
+            from .httpsend import send_file
 
             return send_file(self)
         if type(self._se_head) is list:
@@ -354,7 +349,7 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
             if self._se_framed is None:
                 head += b"0\r\n\r\n"
             if head:
-                AsyncStreamRequestHandler.write(self, head)
+                self.write(head)
         return None
 
     def _se_fail(self, exc):
@@ -377,45 +372,51 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         refuse(self)
 
     def _se_blame(self, exc):
-        if self.command is None and self._se_buffer and not self._se_out and port.timeout(exc):
+        if self.command is not None:
+            if exc is not self._se_error:
+                return False
+        elif self._se_buffer and not self._se_out and port.timeout(exc):
             self.send_error(408)
         return AsyncStreamRequestHandler._se_blame(self, exc)
 
     # wfile
 
     def write(self, data):
-        """Send data, or what the socket does not take now, later.
+        """Send data, bytes or a buffer of bytes, or what the socket does not take now, later.
 
-        One write may be of any length. Raises OSError(ENOBUFS) if bytes of
-        others wait already, and it were more than max_pending with these.
+        One write may be of any length; returns it. While more than max_pending bytes wait, a
+        plain do_X waits for the client, at most 10 s in all; an async one gets OSError(ENOBUFS).
         """
+        size = len(data)
+        if isinstance(data, str):
+            raise TypeError("bytes can be sent, and no str")
         head = self._se_head
         if head is not None:
-            if self._se_framed is None:
-                if not data:
-                    return
-                self._se_head = b""
-                data = head + b"%x\r\n" % len(data) + data + b"\r\n"
-            elif not self._se_framed:
-                self.flush()
-                return
-            else:
-                self._se_head = None
-                if len(data) <= _SMALL:
-                    data = head + data
-                else:
-                    AsyncStreamRequestHandler.write(self, head)
-        AsyncStreamRequestHandler.write(self, data)
+            if size > _SMALL or not self._se_framed or self._se_file is not None:
+                from .httpsend import frame
+
+                frame(self, head, data)
+                return size
+            self._se_head = None
+            data = head + data
+        try:
+            AsyncStreamRequestHandler.write(self, data)
+        except OSError as e:
+            self._se_error = e
+            raise
+        return size
 
     def flush(self):
         """Send the head, if nothing has been written yet."""
-        if self._se_head:
-            head = self._se_head
-            self._se_head = None if self._se_framed else b""
-            AsyncStreamRequestHandler.write(self, head)
+        head = self._se_head
+        if head:
+            self._se_head = None
+            self.write(head)
+            if not self._se_framed:
+                self._se_head = b""
 
     def _se_pend(self, data, n):
-        from .httpbody import pend
+        from .httpsend import pend
 
         pend(self, data, n)
 
@@ -465,7 +466,9 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
         Raises ValueError if a field has a line's end in it.
         """
         code = self._se_code
-        if code < 200 or code == 204 or code == 304 or self.command == "HEAD":
+        if code == 101:
+            self._se_framed = True  # what follows is another protocol's, until the end
+        elif code < 200 or code == 204 or code == 304 or self.command == "HEAD":
             self._se_framed = ""
         elif not self._se_framed:
             if self.request_version == "HTTP/1.0":

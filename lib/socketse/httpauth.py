@@ -45,7 +45,9 @@ def _answer(h, status, right):
 @coro
 def _wait(h, status, right):
     try:
-        right = _answer(h, status, (yield from right))
+        from .httpbody import watch
+
+        right = _answer(h, status, (yield from watch(h, right)))
     except Exception as e:
         h._se_fail(e)
         raise

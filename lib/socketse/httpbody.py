@@ -1,4 +1,4 @@
-"""Bodies: of requests, with their length or in chunks, and of answers that wait to be sent."""
+"""Bodies of requests, with their length or in chunks, and methods that are coroutines."""
 
 import errno
 from io import BytesIO
@@ -11,9 +11,6 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
     from typing import Any
 
 _READ = const(1)  # as in stream.py
-_WRITE = const(4)
-_TURN = const(0)
-_PIECE = const(512)  # bytes of a file in memory
 
 
 class BadRequest(OSError):
@@ -22,10 +19,16 @@ class BadRequest(OSError):
     status = 400
 
 
-def _bad(status, text):
+def _theirs(h, error):
+    # Return error, of which not the handler's code is to blame, but its client.
+    h._se_error = error
+    return error
+
+
+def _bad(h, status, text):
     error = BadRequest(errno.ECONNABORTED, text)
     error.status = status
-    return error
+    return _theirs(h, error)
 
 
 def _go_on(h):
@@ -37,6 +40,7 @@ def _go_on(h):
 def _is_async(h):
     # Is do_X an "async def", or a generator?
     method = getattr(type(h), "do_" + h.command)
+    method = getattr(method, "__wrapped__", method)  # functools.wraps
     if port.platform:
         return type(method) is type(_read)
     return port.iscoroutinefunction(method)
@@ -44,7 +48,7 @@ def _is_async(h):
 
 def empty(h):
     """Return the rfile of a request without a body."""
-    return Body(h, 0) if _is_async(h) else BytesIO()
+    return Body(h, 0) if h._se_async else BytesIO()
 
 
 class Body:
@@ -57,10 +61,11 @@ class Body:
         if self.chunked:
             self.left = 0
         self.first = True  # no chunk has come
+        self.end: Any = None  # the tick until which it must have come; None: there is none
         expect = h.headers.get("Expect")
         self.expect = expect is not None and h.request_version != "HTTP/1.0"
         if self.expect and expect.lower() != "100-continue":
-            raise _bad(417, "nothing else can be expected")
+            raise _bad(h, 417, "nothing else can be expected")
 
     @coro
     def read(self, n=-1):
@@ -70,17 +75,19 @@ class Body:
         max_body, or if the client is gone, silent for too long, or wrong.
         """
         if n < 0:
-            data = b""
+            data: Any = bytearray()  # it grows without a copy each time
             while True:
                 more = yield from self.read(256)
                 if not more:
-                    return data
+                    return bytes(data)
                 data += more
                 if len(data) > self.h.max_body:
-                    raise _bad(413, "more than max_body bytes")
+                    raise _bad(self.h, 413, "more than max_body bytes")
         if self.expect:
             self.expect = False
             _go_on(self.h)
+        if self.end is not None:
+            self._hurry(self.end)
         if not self.left and self.chunked:
             yield from self._chunk()
         if not self.left or not n:
@@ -88,7 +95,7 @@ class Body:
         self.h._se_spare()
         data = yield from AsyncStreamRequestHandler.read(self.h, min(n, self.left))
         if not data:
-            raise EOFError("the stream ended in the middle of a body")
+            raise _theirs(self.h, EOFError("the stream ended in the middle of a body"))
         self.left -= len(data)
         return data
 
@@ -96,31 +103,55 @@ class Body:
     def _chunk(self):
         # RFC 9112, 7.1
         h = self.h
-        if not self.first and (yield from self._line()):
-            raise _bad(400, "no end of a chunk")
+        end = self.end
+        if end is None:
+            # A body may be of any length, but not what is no part of it.
+            end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+        if not self.first and (yield from self._line(end)):
+            raise _bad(self.h, 400, "no end of a chunk")
         self.first = False
-        size = (yield from self._line()).split(b";")[0].rstrip(b" \t")
+        size = (yield from self._line(end)).split(b";")[0].rstrip(b" \t")
         if not 0 < len(size) < 8 or [c for c in size.lower() if c not in b"0123456789abcdef"]:
-            raise _bad(400, "no size of a chunk")
+            raise _bad(self.h, 400, "no size of a chunk")
         self.left = int(size, 16)
         if not self.left:
             self.chunked = False
             for _ in range(h.max_headers):
-                if not (yield from self._line()):
+                if not (yield from self._line(end)):
                     return
-            raise _bad(431, "too many trailers")
+            raise _bad(self.h, 431, "too many trailers")
+
+    def _hurry(self, end):
+        # Wait until that tick and no longer. Raises OSError(ETIMEDOUT) if it has passed.
+        left = port.ticks_diff(end, port.ticks_ms())
+        if left <= 0:
+            raise _theirs(self.h, OSError(errno.ETIMEDOUT, "timed out"))
+        if end is self.end:
+            self.h.timeout = 1 + left // 1000
 
     @coro
-    def _line(self):
-        try:
-            line = yield from AsyncStreamRequestHandler._se_line(self.h)
-        except ValueError:
-            raise _bad(400, "a line of a chunk is too long")
+    def _line(self, end):
+        h = self.h
+        while True:
+            data = h._se_buffer or b""
+            at = data.find(b"\n") + 1
+            if at > h.max_line or not at and len(data) > h.max_line:
+                raise _bad(self.h, 400, "a line of a chunk is too long")
+            if at:
+                break
+            self._hurry(end)
+            more = h._se_buffer is not None and (yield _READ)
+            if not more:
+                h._se_buffer = None
+                raise _theirs(h, EOFError("the stream ended in the middle of a body"))
+            h._se_buffer = data + more
+        line = data[:at]
+        h._se_buffer = data[at:]
         if line[-2:] != b"\r\n":
-            raise _bad(400, "a bare newline")
+            raise _bad(self.h, 400, "a bare newline")
         line = line[:-2]
         if b"\r" in line:
-            raise _bad(400, "a bare carriage return")
+            raise _bad(self.h, 400, "a bare carriage return")
         return line
 
     @coro
@@ -142,13 +173,14 @@ class Body:
     @coro
     def readexactly(self, n):
         """Return n bytes. Raises EOFError if the body ends before."""
-        data = b""
+        data = bytearray()
         while len(data) < n:
             more = yield from self.read(n - len(data))
             if not more:
-                raise EOFError("the body ended after %d of %d bytes" % (len(data), n))
+                text = "the body ended after %d of %d bytes" % (len(data), n)
+                raise _theirs(self.h, EOFError(text))
             data += more
-        return data
+        return bytes(data)
 
     @coro
     def readinto(self, buf):
@@ -159,28 +191,87 @@ class Body:
 
 
 @coro
-def run(h, method):
-    """Have a do_X of the handler h answer a request with a body."""
+def watch(h, co):
+    """Await co and return its result; h is told which errors come from its connection."""
+    value: Any = None
+    error: Any = None
     try:
-        length = h.headers.get("Content-Length")
-        body = Body(h, -1 if length is None else int(length))
-        if _is_async(h):
-            h.rfile = body
-            yield from method()
-        else:
-            if body.left > h.max_body:
-                raise _bad(413, "more than max_body bytes")
-            yield from _read(h, body)
-            result = method()
-            if result is not None and hasattr(result, "close"):
-                yield from result
+        while True:
+            try:
+                want = co.throw(error) if error else co.send(value)
+            except StopIteration as e:
+                return e.value
+            value = error = None
+            try:
+                value = yield want
+            except OSError as e:
+                error = _theirs(h, e)
+            except Exception as e:
+                error = e
+    finally:
+        co.close()
+
+
+@coro
+def drive(h, result, body=None):
+    """Have the coroutine of a do_X of the handler h answer a request."""
+    try:
+        h._se_async = True
+        yield from watch(h, result)
     except Exception as e:
         h._se_fail(e)
         raise
-    if body.left or body.chunked:
-        h.close_connection = True  # nobody knows where the next request begins
-    del h.rfile
-    result = h._se_end()
+    finally:
+        h._se_async = False
+    result = _end(h, body)
+    if result is not None:
+        yield from result
+
+
+def _end(h, body):
+    if body is not None:
+        if body.left or body.chunked:
+            h.close_connection = True  # nobody knows where the next request begins
+        del h.rfile
+    return h._se_end()
+
+
+def run(h, method):
+    """Return what is to be awaited until a do_X of the handler h has answered a request.
+
+    The request has a body.
+    """
+    length = h.headers.get("Content-Length")
+    body = Body(h, -1 if length is None else int(length))
+    if _is_async(h):
+        h.rfile = body
+        return drive(h, method(), body)
+    if body.left > h.max_body:
+        raise _bad(h, 413, "more than max_body bytes")
+    return _plain(h, method, body)
+
+
+@coro
+def _plain(h, method, body):
+    try:
+        try:
+            yield from _read(h, body)
+        except OSError as e:
+            raise _theirs(h, e)
+        result = method()
+        if result is not None and hasattr(result, "throw"):
+            # Something is wrapped around an "async def": it reads what has come.
+            data = h.rfile.read()
+            h._se_buffer = data + h._se_buffer
+            h.rfile = body = Body(h, len(data))
+            body.expect = False
+            data = b""
+            result = drive(h, result, body)
+        else:
+            result = _end(h, body)
+    except Exception as e:
+        h._se_fail(e)
+        raise
     if result is not None:
         yield from result
 
@@ -189,127 +280,43 @@ def run(h, method):
 def _read(h, body):
     # Make the whole body, which has to come in time, the handler's rfile.
     timeout = h.timeout
-    end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
-    if body.expect:
-        body.expect = False
-        _go_on(h)
-    data = b""
+    body.end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+    data: Any = b""
     try:
-        while body.left or body.chunked:
-            left = port.ticks_diff(end, port.ticks_ms())
-            if left <= 0:
-                raise OSError(errno.ETIMEDOUT, "timed out")
-            h.timeout = 1 + left // 1000
+        if body.chunked:
+            data = yield from body.read()
+        elif body.expect:
+            body.expect = False
+            _go_on(h)
+        while body.left:
+            data = h._se_buffer
+            if len(data) >= body.left:
+                h._se_buffer = bytes(data[body.left :])
+                data = bytes(data[: body.left])
+                break
+            body._hurry(body.end)
             h._se_spare()
-            if body.chunked:
-                more = yield from body.read(256)
+            # There it counts as part of a request: such clients are the first to go.
+            more = yield _READ
+            if not more:
+                h._se_buffer = None
+                raise _theirs(h, EOFError("the stream ended in the middle of a body"))
+            if not isinstance(data, bytearray):
+                h._se_buffer = data = bytearray(data)  # it grows without a copy each time
+            try:
                 data += more
-                if len(data) > h.max_body:
-                    raise _bad(413, "more than max_body bytes")
-            elif len(h._se_buffer) < body.left:
-                # There it counts as part of a request: such clients are the first to go.
-                more = yield _READ
-                if not more:
-                    h._se_buffer = None
-                    raise EOFError("the stream ended in the middle of a body")
-                try:
-                    h._se_buffer += more
-                except MemoryError:
-                    _make_room(h)
-                    h._se_buffer += more
-            else:
-                data = h._se_buffer
-                h._se_buffer = b""
-                if len(data) > body.left:
-                    h._se_buffer = data[body.left :]
-                    data = data[: body.left]
-                body.left = 0
+            except MemoryError:
+                make_room(h)
+                data += more
+        body.left = 0
         h.rfile = BytesIO(data)
     finally:
         h.timeout = timeout
         data = b""  # this frame may stay
 
 
-def _make_room(h):
-    # Somebody has to go. Raises MemoryError if nobody else is there.
+def make_room(h):
+    """Let somebody go. Raises MemoryError if nobody else is there."""
     hub = getattr(h.server, "_se_hub", None)
     if hub is None or hub.count < 2 or not hub.collect():
         raise MemoryError
-
-
-@coro
-def send_file(h):
-    """Send the rest of an answer, a file, in pieces, and close the file."""
-    f = h._se_file
-    # So much and no more, or the rest would be taken for the next answer: the file may have grown.
-    left = _length(h._se_head)
-    try:
-        while True:
-            try:
-                data = f.read(_PIECE if left is None else min(left, _PIECE))
-            except MemoryError:
-                _make_room(h)
-                continue
-            if not data:
-                break
-            if left is not None:
-                left -= len(data)
-            h.write(data)
-            if h._se_out:
-                h._se_spare()  # a slow client
-                yield _WRITE
-            else:
-                yield _TURN
-    finally:
-        h._se_file = None
-        f.close()
-    if left:
-        h.close_connection = True
-    return h._se_end()
-
-
-def _length(head):
-    # Return the length that an answer's head tells; None: none.
-    at = head.find(b"\r\nContent-Length: ") + 18 if isinstance(head, bytes) else 17
-    return None if at < 18 else int(head[at : head.find(b"\r", at)])
-
-
-def pend(h, data, n):
-    """Send data, but for the first n bytes, which were sent; what waits is kept by reference."""
-    if n is None and not h._se_out:
-        request = h.request
-        if port.platform:
-            n = request.write(data)
-        else:
-            n = port.send(request, data)
-    n = n or 0
-    if n:
-        h._se_stats["bytes_out"] += n
-    if n == len(data):
-        return
-    rest: Any = memoryview(data)[n:]
-    if not isinstance(data, bytes):
-        rest = bytes(rest)  # it will change
-    out = h._se_out
-    if out:
-        if len(out) + len(rest) > h.max_pending:
-            raise OSError(errno.ENOBUFS, "more than max_pending bytes wait: await drain()")
-        rest = bytes(out) + bytes(rest)
-    h._se_out = rest
-    hub = getattr(h.server, "_se_hub", None)
-    if hub:
-        if h._se_since is not None:
-            hub.modify(h)
-        return
-    # Nobody else is held up by waiting.
-    sock = getattr(h.request, "_sock", h.request)
-    poller = port.poll()
-    poller.register(sock, _WRITE)
-    try:
-        while h._se_out:
-            ms = -1 if h.timeout is None else int(h.timeout * 1000)
-            if not poller.poll(ms):
-                raise OSError(errno.ETIMEDOUT, "timed out")
-            h._se_flush()
-    finally:
-        poller.unregister(sock)

@@ -3,7 +3,6 @@
 import sys
 
 from . import port
-from .stream import errorcode
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -17,7 +16,7 @@ _PHRASES = (
     "404Not_Found 405Method_Not_Allowed 406Not_Acceptable 408Request_Timeout 409Conflict "
     "410Gone 411Length_Required 412Precondition_Failed 413Request_Entity_Too_Large "
     "414Request-URI_Too_Long 415Unsupported_Media_Type 416Requested_Range_Not_Satisfiable "
-    "417Expectation_Failed 422Unprocessable_Entity 429Too_Many_Requests "
+    "417Expectation_Failed 418I'm_a_Teapot 422Unprocessable_Entity 429Too_Many_Requests "
     "431Request_Header_Fields_Too_Large 500Internal_Server_Error 501Not_Implemented "
     "502Bad_Gateway 503Service_Unavailable 504Gateway_Timeout 505HTTP_Version_Not_Supported "
 )
@@ -41,7 +40,8 @@ def send_error(h, code, message=None, explain=None):
     if message is None:
         message = phrase(code)
     h.log_error("code %d, message %s", code, message)
-    h.send_response(code, message)
+    # Only the page has room for more than a line.
+    h.send_response(code, message.replace("\r", " ").replace("\n", " "))
     h.send_header("Connection", "close")
     if code == 405:
         h.send_header("Allow", _allowed(h))
@@ -70,17 +70,24 @@ def fail(h, exc):
     h._se_head = None
     if not head and h._se_code is not None:
         return  # too late
-    status = 503 if isinstance(exc, MemoryError) else getattr(exc, "status", 500)
-    if status == 500 and port.timeout(exc):
+    theirs = h._se_error
+    if isinstance(exc, MemoryError):
+        status = 503
+    elif exc is not theirs:
+        status = 500
+    elif port.timeout(exc):
         status = 408
-    elif status == 500 and (
-        isinstance(exc, EOFError) or isinstance(exc, OSError) and exc.errno in errorcode
-    ):
-        return  # the client is gone
+    elif isinstance(exc, EOFError):
+        status = 400  # less came than was told
+    else:
+        status = getattr(exc, "status", 0)
+        if not status:
+            return  # the client is gone
     try:
         h.send_error(status)
     except (OSError, MemoryError):
         h._se_head = None
+        h._se_error = theirs
 
 
 def _allowed(h):
@@ -95,7 +102,7 @@ def refuse(h):
 
 
 def seldom(h, name):
-    """Return what few handlers ask for: connection, address_string, log_date_time_string."""
+    """Return what few handlers ask for, by name. Raises AttributeError for all else."""
     if name == "connection":
         return h.request
     if name == "address_string":
@@ -104,6 +111,12 @@ def seldom(h, name):
         from .httpdate import local
 
         return local
+    if name == "flush_headers":
+        return h.flush
+    if name == "writelines":
+        return lambda lines: [h.write(line) for line in lines] and None
+    if name == "raw_requestline":
+        return (h.requestline + "\r\n").encode()
     raise AttributeError(name)
 
 
@@ -118,6 +131,7 @@ def log(h, text):
 def load(handler):
     """Load the rooms that the handler class may need."""
     from . import httpbody, httpdate  # noqa: F401
+    from .httpsend import frame  # noqa: F401
 
     if hasattr(handler, "list_directory"):
         from . import httplist  # noqa: F401

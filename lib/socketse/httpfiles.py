@@ -19,6 +19,29 @@ _TYPES = (
 )
 _DIRECTORY = 0x4000  # of a file's mode
 _MASK = 0xF000
+_PIECE = 512  # bytes of a file in memory
+
+
+class File:
+    """A file of send_head(): if copyfile() has it, close() leaves it open until it is sent."""
+
+    def __init__(self, file):
+        self.file = file
+        self.lent = False  # True: it is closed when it has been sent
+
+    def close(self):
+        """Close the file, unless it is still to be sent."""
+        if not self.lent:
+            self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
 
 
 class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
@@ -41,7 +64,10 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         """Send a file."""
         f = self.send_head()
         if f:
-            self.copyfile(f, self.wfile)
+            try:
+                self.copyfile(f, self.wfile)
+            finally:
+                f.close()
 
     def do_HEAD(self):
         """Send a file's head."""
@@ -52,6 +78,7 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
     def send_head(self):
         """Send the head for self.path; return the file, open for reading, or None: all is done."""
         path = self.translate_path(self.path)
+        f: Any
         try:
             if path is None:
                 raise OSError(ENOENT)
@@ -73,10 +100,11 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
                     path += "/" + name
                     break
                 else:
-                    return self.list_directory(path)
+                    f = self.list_directory(path)
+                    return f and File(f)
             elif path[-1:] == "/" or self.path.split("?", 1)[0][-1:] == "/":
                 raise OSError(ENOENT)
-            f: Any = open(path, "rb")
+            f = File(open(path, "rb"))
         except OSError:
             self.send_error(404, "File not found")
             return None
@@ -102,8 +130,19 @@ class SimpleHTTPRequestHandler(BaseHTTPRequestHandler):
         return f
 
     def copyfile(self, source, outputfile):
-        """Have a file sent, in pieces, after do_X has returned, and closed then."""
-        self._se_file = source
+        """Send a file, in pieces: what send_head() has returned, after do_X has returned.
+
+        That holds up nobody. All else is written now.
+        """
+        if isinstance(source, File) and self._se_head and self._se_file is None:
+            source.lent = True
+            self._se_file = source.file
+            return
+        while True:
+            data = source.read(_PIECE)
+            if not data:
+                return
+            outputfile.write(data)
 
     def translate_path(self, path):
         """Return the path of the file that a request's path means; None: none can be meant."""

@@ -20,6 +20,8 @@ class Listing:
         """Return some bytes of the page, about n; b"" at the end."""
         while self.names and len(self.text) < n:
             name = self.names.pop(0)
+            if "\\" in name or ":" in name:
+                continue  # it cannot be had
             try:
                 if os.stat(self.path + "/" + name)[0] & 0xF000 == 0x4000:
                     name += "/"

@@ -64,15 +64,27 @@ async def _answer(h, head):
     # Answer the request of which this is the head; return True if the connection stays.
     words = head[: head.find(b"\r\n")].split()
     head = head.lower()
-    if len(words) != 3 or words[2][:7] != b"HTTP/1.":
+    if len(words) != 3 or words[2][:7] != b"HTTP/1." or not words[2][7:].isdigit():
         return _refuse(h, "400 Bad Request")
-    if b"\ncontent-length:" in head or b"\ntransfer-encoding:" in head:
-        return _refuse(h, "413 Content Too Large")
     whole = words[0] == b"GET"
     if not whole and words[0] != b"HEAD":
         return _refuse(h, "405 Method Not Allowed", "Allow: GET, HEAD\r\n")
     chunks = words[2] != b"HTTP/1.0"
-    stays = chunks and b"\nconnection: close" not in head
+    stays = chunks
+    hosts = 0
+    # Whoever passes requests on must not see more of them, or fewer, than there are.
+    for line in head.split(b"\r\n")[1:-2]:
+        name, _, value = line.partition(b":")
+        if name == b"content-length" or name == b"transfer-encoding":
+            return _refuse(h, "413 Content Too Large")
+        if len(name.split()) != 1 or name.strip() != name or name == line or b"\r" in value:
+            return _refuse(h, "400 Bad Request")
+        if name == b"host":
+            hosts += 1
+        elif name == b"connection" and b"close" in value:
+            stays = False
+    if chunks and hosts != 1 or head.count(b"\n") != head.count(b"\r\n"):
+        return _refuse(h, "400 Bad Request")
     fields = "" if stays else _CLOSE
     path = words[1].split(b"?")[0]
     if path == b"/stats.json":

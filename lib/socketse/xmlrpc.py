@@ -4,13 +4,16 @@ https://docs.python.org/3/library/xmlrpc.server.html, http://xmlrpc.com/spec.md
 """
 
 from .http import BaseHTTPRequestHandler  # first: the largest compiles best into a whole heap
-from .names import has
-from .server import TCPServer
 
 # isort: split
 # Each call needs them: later they would land in the middle of the heap.
-from . import httpbody, httpdate, httperror, port  # noqa: F401
+from . import httpbody, httpdate, httperror  # noqa: F401
 from .xmlvalues import Binary, DateTime, Fault, dumps, loads
+
+# isort: split
+from . import port
+from .names import has
+from .server import TCPServer
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -131,9 +134,9 @@ class SimpleXMLRPCServer(TCPServer):
             return dumps((response,), self.allow_none)
         except Fault as e:
             return dumps(e, self.allow_none)
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt):
             raise  # the server is to know
-        except Exception as e:
+        except BaseException as e:  # exit() in a function ends no server
             return dumps(Fault(1, "%s:%s" % (type(e), e)), self.allow_none)
 
     def _dispatch(self, method, params):

@@ -60,8 +60,8 @@ class Multicall:
                 results.append([self.server._dispatch(method, params)])
             except Fault as e:
                 results.append({"faultCode": e.faultCode, "faultString": e.faultString})
-            except MemoryError:
+            except (MemoryError, KeyboardInterrupt):
                 raise  # the server is to know
-            except Exception as e:
+            except BaseException as e:  # exit() in a function ends no server
                 results.append({"faultCode": 1, "faultString": "%s:%s" % (type(e), e)})
         return results

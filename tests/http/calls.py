@@ -1,5 +1,6 @@
 """One XML-RPC server for CPython's module and for ours: calls.py MODULE PORT."""
 
+import gc
 import sys
 
 name = sys.argv[1]
@@ -39,13 +40,22 @@ def failing(kind):
     """Fail."""
     if kind == "fault":
         raise Fault(-7, "a <fault> & more")
-    raise {"key": KeyError, "value": ValueError, "type": TypeError}[kind]("it fails")
+    kinds = {"key": KeyError, "value": ValueError, "type": TypeError}
+    kinds.update({"exit": SystemExit, "generator": GeneratorExit})
+    raise kinds[kind]("it fails")
 
 
 @server.register_function
 def wrong(kind):
     """Return what cannot be sent."""
     return {"big": 1 << 40, "key": {1: 2}, "type": len}[kind]
+
+
+@server.register_function
+def heap():
+    """Return the bytes of heap in use."""
+    gc.collect()
+    return gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0
 
 
 server.register_function(pow)

@@ -21,7 +21,7 @@ class Site(SimpleHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Type", "text/plain")
             self.end_headers()
-            for i in range(1000):  # a plain method does not wait: at most max_pending may
+            for i in range(1000):
                 self.wfile.write(b"%d\n" % i)
         elif self.path == "/fail":
             raise ValueError("it fails")

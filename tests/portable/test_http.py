@@ -1,5 +1,6 @@
 """HTTP: what requests get, what wrong ones get, on every kind of server."""
 
+import errno
 import gc
 import os
 import sys
@@ -131,6 +132,9 @@ def make(kind, handler=Handler, **attributes):
     attributes["log"] = attributes["told"] = None
     server = type("Server", (base,), attributes)(free(), handler)
     server.log, server.told = [], []
+    if handler is Writes:
+        native = getattr(server.socket, "_native", server.socket)
+        native.setsockopt(1, 7, 4608)  # SO_SNDBUF, on Linux
     server.loop = server
     if kind == "multiplexer":
         server.loop = Multiplexer()
@@ -327,6 +331,145 @@ def test_big_answer():
     each(test, *KINDS)
 
 
+class Slow(Browser):
+    """A client whose system takes little in advance, as the server's does."""
+
+    rcvbuf = 4096
+
+    def exactly(self, n):
+        time.sleep(0.002)
+        return Browser.exactly(self, n)
+
+
+class Writes(Handler):
+    """Writes in all ways that handlers for http.server do; its client is slow."""
+
+    size = 60000
+    max_pending = 4096
+
+    def do_GET(self):
+        kind, how = self.path[1:].split("-")
+        size = 6000 if kind == "small" else self.size
+        self.send_response(200)
+        if kind == "small" or kind == "length":
+            self.send_header("Content-Length", size + 1)
+        self.end_headers()
+        if how == "flushed":
+            self.wfile.flush()
+        if how == "pieces":
+            for _ in range(size // 500):
+                assert self.wfile.write(b"p" * 500) == 500
+        else:
+            data = memoryview(b"p" * size) if how == "view" else b"p" * size
+            assert self.wfile.write(data) == size
+        if how == "swallowed":
+            try:
+                for _ in range(100):
+                    self.wfile.write(bytearray(size))
+            except OSError:
+                self.server.log.append("swallowed")
+                return
+        self.wfile.write(bytearray(b"\n"))
+        self.server.log.append("done")
+
+    async def do_PUT(self):
+        self.do_GET()
+
+
+def test_a_plain_method_may_write_as_it_likes():
+    def test(server):
+        for kind in ("length", "chunks"):
+            for how in ("once", "flushed", "view", "pieces"):
+                with Slow(server.server_address) as c:
+                    for _ in range(2):
+                        status, fields, body = c.get("/%s-%s" % (kind, how))
+                        assert len(body) == Writes.size + 1, (kind, how, len(body))
+                        assert body[-1:] == b"\n" and set(body[:-1]) == {112}, (kind, how)
+        with Slow(server.server_address) as c:
+            c.send(b"GET /chunks-pieces HTTP/1.0\r\n\r\n")
+            body = c.answer()[2]
+            assert len(body) == Writes.size + 1 and c.closed()
+
+    each(test, handler=Writes)
+
+
+def test_text_is_no_answer():
+    class Text(Handler):
+        def do_GET(self):
+            self.send_response(200)
+            if self.path == "/length":
+                self.send_header("Content-Length", "6")
+            self.end_headers()
+            if self.path == "/late":
+                self.wfile.write(b"x")
+            self.wfile.write("23 \xb0C")
+
+    with quiet(), Serving("multiplexer", Text) as server:
+        for path, wanted in (("/length", b" 500 "), ("/chunks", b" 500 "), ("/late", b" 200 ")):
+            with Browser(server.server_address) as c:
+                c.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+                data = c.rest()
+                assert data[8:13] == wanted and b"\xb0" not in data, data
+                assert (data[-6:] == b"1\r\nx\r\n") == (path == "/late"), data
+        wait_until(lambda: len(server.told) == 3)
+        assert [type(e) for e in server.told] == [TypeError] * 3, server.told
+
+
+def test_pipelined_answers_that_are_longer_than_what_may_wait():
+    def test(server):
+        with Slow(server.server_address) as c:
+            c.send(b"GET /small-once HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+            time.sleep(0.1)
+            for _ in range(40):
+                assert c.answer()[2] == b"p" * 6000 + b"\n"
+
+    each(test, handler=Writes)
+
+
+def test_one_write_never_waits():
+    """Nobody is held up by a client that reads nothing of a long answer, in chunks or not."""
+    with Serving("multiplexer", Writes) as server:
+
+        def lone(self):
+            self.send_response(200)
+            if self.path == "/length":
+                self.send_header("Content-Length", self.size)
+            self.end_headers()
+            self.wfile.write(b"p" * self.size)
+            self.server.log.append("done")
+
+        Lone = type("Lone", (Writes,), {"do_GET": lone})
+        server.RequestHandlerClass = Lone
+        for path in ("/length", "/chunks"):
+            with Slow(server.server_address) as deaf:
+                deaf.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+                wait_until(lambda: "done" in server.log, 0.9)
+                server.log.clear()
+                assert len(deaf.answer()[2]) == Writes.size
+
+
+def test_who_takes_nothing_is_not_waited_for():
+    with quiet(), Serving("multiplexer", Writes) as server:
+        for path, command in (
+            ("/chunks-once", "GET"),
+            ("/chunks-swallowed", "GET"),
+            ("/length-pieces", "GET"),
+            ("/chunks-pieces", "PUT"),  # it could wait, but does not: ENOBUFS
+        ):
+            with Slow(server.server_address) as deaf, Browser(server.server_address) as other:
+                request = "%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (command, path)
+                deaf.send(request.encode())
+                wait_until(lambda: server.stats["bytes_out"])
+                got = other.get("/small-once")
+                assert got[2][:6000] == b"p" * 6000
+                # It can tell that its answer is not whole.
+                data = deaf.rest()
+                assert len(data) < Writes.size and b"\r\n0\r\n" not in data[-20:]
+        assert server.log.count("swallowed") == 1
+        assert server.stats["timed_out"] == 3 and len(server.told) == 1, server.told
+        wait_until(lambda: server.stats["active"] == 0)
+
+
 def test_bodies():
     def test(server):
         with Browser(server.server_address) as c:
@@ -388,6 +531,22 @@ def test_chunked_bodies():
             assert c.get("/", chunked, command="POST", body=big)[0] == 413
 
     each(test, "plain", "multiplexer")
+
+
+def test_a_large_body():
+    class Large(Handler):
+        max_body = 1 << 18 if not MICROPYTHON else 50000
+
+    with Serving("multiplexer", Large) as server, Browser(server.server_address) as c:
+        body = bytes(Large.max_body)
+        for command, path in (("POST", "/"), ("PUT", "/exactly")):
+            length = "Content-Length: %d" % len(body)
+            got = c.get(path, length, command=command, body=body)[2]
+            assert len(got) == len(body) + 2, len(got)
+        chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        got = c.get("/", "Transfer-Encoding: chunked", command="POST", body=chunks)[2]
+        assert len(got) == len(body) + 2, len(got)
+        assert not server.told, server.told
 
 
 def test_wrong_chunks():
@@ -600,6 +759,144 @@ def test_failing_handlers():
                 assert isinstance(e, ValueError), e
 
 
+class Sensor(Handler):
+    """What it asks fails as a client's connection may."""
+
+    errors = {
+        "timeout": OSError(errno.ETIMEDOUT, "timed out"),
+        "reset": OSError(errno.ECONNRESET, "reset"),
+        "aborted": OSError(errno.ECONNABORTED, "aborted"),
+        "end": EOFError("the end of a file"),
+        "again": OSError(errno.EAGAIN, "again"),
+    }
+
+    def do_GET(self):
+        if self.path[:6] == "/begun":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x")
+        raise self.errors[self.path.split("-")[1]]
+
+    def do_POST(self):
+        self.do_GET()
+
+    async def do_PUT(self):
+        if self.path[:5] == "/read":
+            await self.rfile.read()
+        await self.sleep(0.001)
+        self.do_GET()
+
+
+def test_errors_that_are_not_the_clients():
+    for kind in ("plain", "multiplexer"):
+        with quiet(), Serving(kind, Sensor) as server:
+            n = 0
+            for command in ("GET", "POST", "PUT"):
+                for path in ("/", "/begun", "/read"):
+                    for error in Sensor.errors:
+                        with Browser(server.server_address) as c:
+                            length = "Content-Length: 2\r\n"
+                            if command == "GET" or path == "/":
+                                length = "Content-Length: 0\r\n"
+                            request = "%s %s-%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
+                            c.send((request % (command, path, error, length)).encode())
+                            if length[-3:-2] == "2":
+                                c.send(b"hi")
+                            data = c.rest()
+                            wanted = b" 200 " if path == "/begun" else b" 500 "
+                            assert data[8:13] == wanted and data[-5:] != b"0\r\n\r\n", data
+                        n += 1
+                        wait_until(lambda n=n, server=server: len(server.told) == n)
+                        assert server.told[-1] is Sensor.errors[error]
+
+
+class Hurt(Handler):
+    """Tells what it has seen of its client's end."""
+
+    timeout = 0.5
+
+    async def do_PUT(self):
+        try:
+            if self.path == "/write":
+                self.send_response(200)
+                self.end_headers()
+                while True:
+                    self.wfile.write(b"x")
+                    await self.wfile.drain()
+                    await self.sleep(0.01)
+            elif self.path == "/exactly":
+                await self.rfile.readexactly(100)
+            elif self.path == "/read":
+                while await self.rfile.read(100):
+                    pass
+        except (OSError, EOFError):
+            self.server.log.append("seen")
+            if self.headers.get("Answer"):
+                self.answer(b"too late")
+                return
+            raise
+
+
+def test_errors_that_are_the_clients():
+    with Serving("multiplexer", Hurt) as server:
+        for path, body, status in (
+            ("/write", b"", None),
+            ("/read", b"", 408),
+            ("/read", b"hi", 408),
+            ("/exactly", b"hell", 400),
+            ("/read", b"-", None),
+        ):
+            with Browser(server.server_address) as c:
+                head = "PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n" % path
+                c.send(head.encode())
+                c.send(body)
+                if status:
+                    assert c.answer()[0] == status and c.closed()
+            wait_until(lambda server=server: server.stats["active"] == 0)
+        # It may answer nevertheless.
+        with Browser(server.server_address) as c:
+            got = c.get("/read", "Content-Length: 4", "Answer: yes", command="PUT")
+            assert got[2] == b"too late" and c.closed()
+        assert not server.told, server.told
+        assert server.log.count("seen") == 6, server.log
+
+
+def wrapped(method):
+    def wrapper(*args):
+        return method(*args)
+
+    return wrapper
+
+
+def test_an_async_method_in_a_wrapper():
+    class Wrapped(Handler):
+        do_PUT = wrapped(Handler.do_PUT)
+
+    def test(server):
+        with Browser(server.server_address) as c:
+            for n in (0, 1, 4000):
+                length = "Content-Length: %d" % n
+                got = c.get("/", length, command="PUT", body=bytes(n))[2]
+                assert got == b"%d bytes\nthat is all\n" % n
+            c.send(b"PUT /lines HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na\nb" * 3)
+            for _ in range(3):
+                assert c.answer()[2] == b"a\n|b"
+
+    each(test, handler=Wrapped)
+    if MICROPYTHON:
+        return
+    import functools
+
+    class Known(Handler):
+        @functools.wraps(Handler.do_PUT)
+        def do_PUT(self):
+            return Handler.do_PUT(self)
+
+    with Serving("multiplexer", Known) as server, Browser(server.server_address) as c:
+        got = c.get("/", "Content-Length: 100000", command="PUT", body=bytes(100000))[2]
+        assert got == b"100000 bytes\nthat is all\n"
+
+
 def test_want_of_memory():
     class Full(Handler):
         def do_GET(self):
@@ -672,15 +969,28 @@ def test_who_is_too_slow():
 
 
 def test_dripping():
-    with Serving("multiplexer", Impatient) as server, Browser(server.server_address) as c:
-        c.send(b"GET / HTTP/1.1\r\nX: ")
-        try:
-            for _ in range(200):
-                c.send(b"x")
-                time.sleep(0.02)
-        except OSError:
-            return  # it has closed
-        raise AssertionError("it waits for ever")
+    chunked = b" / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Serving("multiplexer", Impatient) as server:
+        for start in (
+            b"GET / HTTP/1.1\r\nX: ",
+            b"POST" + chunked,
+            b"POST" + chunked + b"5;",
+            b"POST" + chunked + b"5\r\nhello\r\n5;",
+            b"POST" + chunked + b"0\r\nX: ",
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+            b"PUT" + chunked + b"5;",
+            b"PUT" + chunked + b"5\r\nhello\r\n0\r\nX: ",
+        ):
+            with Browser(server.server_address) as c:
+                c.send(start)
+                try:
+                    for _ in range(200):
+                        c.send(b"1")
+                        time.sleep(0.02)
+                except OSError:
+                    continue  # it has closed
+                raise AssertionError("it waits for ever: %r" % start)
+        assert not server.told, server.told
 
 
 def test_vanished_clients():
@@ -798,6 +1108,53 @@ def test_interim_answers():
         assert c.answer()[2] == LINE
 
 
+class Rare(Handler):
+    """Uses what few handlers do."""
+
+    def do_GET(self):
+        if self.path == "/error":
+            self.send_error(404, "no\r\nInjected: %s" % self.path, "a\nb")
+            return
+        if self.path == "/teapot":
+            self.send_error(418)
+            return
+        if self.path == "/upgrade":
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", "lines")
+            self.end_headers()
+            self.wfile.write(b"what follows\n")
+            self.wfile.write(b"is no HTTP\n")
+            return
+        self.send_response(200)
+        self.send_header("X", self.raw_requestline.decode().strip())
+        self.end_headers()
+        self.flush_headers()
+        assert self.wfile.writelines([b"one\n", b"two\n"]) is None
+        assert self.wfile.write(memoryview(b"three\n")) == 6
+
+
+def test_rare_names():
+    def test(server):
+        with Browser(server.server_address) as c:
+            for _ in range(2):
+                status, fields, body = c.get("/a")
+                assert (fields["x"], body) == ("GET /a HTTP/1.1", b"one\ntwo\nthree\n")
+            raises(AttributeError, getattr, Rare, "readlines")
+        with Browser(server.server_address) as c:
+            status, fields, body = c.get("/error")
+            assert status == 404 and "injected" not in fields and b"no" in body
+            assert c.message == b"no  Injected: /error"
+        with Browser(server.server_address) as c:
+            assert c.get("/teapot")[0] == 418 and c.message == b"I'm a Teapot"
+        with Browser(server.server_address) as c:
+            c.send(b"GET /upgrade HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert c.line() == b"HTTP/1.1 101 Switching Protocols\r\n"
+            assert c.rest()[-28:] == b"\r\n\r\nwhat follows\nis no HTTP\n"
+
+    each(test, handler=Rare)
+
+
 def test_dates():
     from socketse.httpdate import date, since
 
@@ -839,6 +1196,7 @@ def folder():
         ("www/empty.txt", b""),
         ("www/sub/a b.txt", b"space"),
         ("www/sub/5%25.txt", b"percent"),
+        ("www/sub/c:drive.txt", b"colon"),
         ("www/sub/\xe4<.json".replace("\xe4", "ae"), b"{}"),
     ):
         with open(path + "/" + name, "wb") as f:
@@ -893,6 +1251,7 @@ def test_files():
             assert fields["content-type"] == "text/html; charset=utf-8"
             assert b'<a href="./a%20b.txt">a b.txt</a>' in got and b"ae&lt;.json" in got
             assert b'<a href="./5%2525.txt">5%25.txt</a>' in got
+            assert b"drive" not in got
             got = c.get("/%3cb%3e/")[2]
             assert got.count(b"&lt;b&gt;") == 2 and b"<b>" not in got
         for name in (
@@ -907,6 +1266,7 @@ def test_files():
             "/%",
             "/%ff",
             "/index.html/",
+            "/sub/c%3adrive.txt",
             "/../" + path[5:] + "/secret.txt",
         ):
             with Browser(server.server_address) as c:
@@ -950,6 +1310,82 @@ def test_a_file_that_changes():
         remove(path)
 
 
+def test_files_as_handlers_for_http_server_send_them():
+    path = folder()
+
+    class Files(SimpleHTTPRequestHandler):
+        directory = path + "/www"
+        log_message = Handler.log_message
+
+        def do_GET(self):
+            if self.path == "/own":  # a file that send_head() does not know
+                f = open(path + "/www/big.bin", "rb")
+                self.send_response(200)
+                self.end_headers()
+            elif self.path == "/fail/":
+                f = self.send_head()
+                self.copyfile(f, self.wfile)
+                self.server.files.append(f)
+                raise ValueError("after copyfile")
+            else:
+                f = self.send_head()
+            if f:
+                self.server.files.append(f)
+                try:
+                    if self.path[-6:] == "?twice":
+                        self.wfile.write(f.read(9))
+                    self.copyfile(f, self.wfile)
+                    if self.path[-5:] == "?more":
+                        self.wfile.write(b"and more")
+                finally:
+                    f.close()
+
+    class With(Files):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            f = self.send_head()
+            if f:
+                self.server.files.append(f)
+                with f:
+                    self.copyfile(f, self.wfile)
+
+    big = bytes(range(256)) * 300
+    os.mkdir(path + "/www/fail")
+    try:
+        for kind in ("plain", "multiplexer"):
+            with quiet(), Serving(kind, Files, files=None) as server:
+                server.files = []
+                for name, wanted in (
+                    ("/big.bin", big),
+                    ("/own", big),
+                    ("/big.bin?more", big + b"and more"),
+                    ("/big.bin?twice", big),
+                    ("/sub/", b"<!DOCTYPE"),
+                ):
+                    with Browser(server.server_address) as c:
+                        c.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+                        data = c.rest()
+                        body = data[data.find(b"\r\n\r\n") + 4 :]
+                        same = body[:9] == wanted if wanted[:1] == b"<" else body == wanted
+                        assert data[8:13] == b" 200 " and same, (name, len(body))
+                with Browser(server.server_address) as c:
+                    assert c.get("/fail/")[0] == 500
+                wait_until(lambda server=server: server.told)
+                assert len(server.told) == 1 and len(server.files) == 6, server.told
+                for f in server.files[:4]:  # the others are listings
+                    raises((ValueError, OSError), f.read, 1)
+        with Serving("multiplexer", With, files=None) as server:
+            server.files = []
+            with Slow(server.server_address) as c:
+                for _ in range(3):
+                    assert c.get("/big.bin")[2] == big
+                    assert c.get("/style.CSS")[2] == b"p {}"
+            assert not server.told, server.told
+    finally:
+        remove(path)
+
+
 def test_a_handler_of_files_and_more():
     path = folder()
 
@@ -986,7 +1422,7 @@ def test_many_threads():
 
     Files.users = object()
     with Serving("threading", Files):
-        for room in "httpauth httpbody httpdate httperror httplist alone".split():
+        for room in "httpauth httpbody httpsend httpdate httperror httplist alone".split():
             assert "socketse." + room in sys.modules, room
     failures = []
 
@@ -1004,6 +1440,28 @@ def test_many_threads():
         for record in [thread(ask, server) for _ in range(3)]:
             wait_until(lambda record=record: record["done"])
         assert not failures and not server.told, (failures, server.told)
+
+
+def test_the_time_page():
+    from socketse.services import clock
+    from socketse.timepage import TimePageHandler
+
+    with quiet(), Serving("multiplexer", TimePageHandler) as server:
+        with Browser(server.server_address) as c:
+            clock.set(1709164800 + 3661)
+            status, fields, body = c.get("/?x")
+            assert status == 200 and fields["content-type"] == "text/html; charset=utf-8"
+            assert b"<time>2024-02-29 01:01:0" in body and b"</time> UTC" in body, body
+            length = fields["content-length"]
+            status, fields, body = c.get("/", command="HEAD")
+            assert status == 200 and fields["content-length"] == length
+            is_set, clock.is_set = clock.is_set, lambda: False
+            status, fields, body = c.get("/")
+            assert status == 503 and b"The clock is not set." in body and b"<time>" not in body
+            clock.is_set = is_set
+            assert c.get("/")[0] == 200
+            assert c.get("/favicon.ico")[0] == 404
+        assert not server.told, server.told
 
 
 def test_names():

@@ -169,6 +169,19 @@ def test_nothing_else_is_to_be_had():
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413),
         (b"GET /\r\n\r\n", 400),
         (b"GET / FTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.x\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        # What others may take for a body must not be a request.
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 40\r\n\r\n" + GET % b"/" + b"x", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\rContent-Length: 40\r\n\r\n" + GET % b"/", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: y\nContent-Length: 40\r\n\r\n" + GET % b"/", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX:\r\n Content-Length: 40\r\n\r\n" + GET % b"/", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA B: c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n: c\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
         (b"\r\n\r\n", 400),
         (b"\xff\xfe\x00 / HTTP/1.1\r\n\r\n", 405),
         (b"GET /" + b"x" * 3000, 431),
@@ -186,6 +199,16 @@ def test_nothing_else_is_to_be_had():
             with Client(address) as client:  # and the server goes on
                 client.send(GET % b"/")
                 assert Answer(client).body == TEXT
+
+
+def test_who_says_close_is_closed():
+    with serving() as address:
+        for field in (b"Connection:close", b"connection:  Close", b"Connection: a, close"):
+            with Client(address) as client:
+                client.send(b"GET / HTTP/1.1\r\nhost:x\r\n%s\r\n\r\n" % field)
+                answer = Answer(client)
+                assert answer.status == 200 and answer.fields["connection"] == "close", field
+                assert client.rest() == b""
 
 
 def test_a_page_that_is_not_there():

@@ -43,6 +43,12 @@ def test_values():
         ("", ""),
         (" ", " "),
         ("\n<int>1</int>\n", 1),
+        ("<i1>-1</i1>", -1),
+        ("<i2>300</i2>", 300),
+        ("<biginteger>12345678901</biginteger>", 12345678901),
+        ("<ex:i8>5</ex:i8>", 5),
+        ("<ex:float>0.5</ex:float>", 0.5),
+        ("<float>-1.5</float>", -1.5),
         ("<nil/>", None),
         ("<ex:nil/>", None),
         ("<nil></nil>", None),
@@ -63,6 +69,9 @@ def test_values():
     ):
         found = parsed([text])
         assert found == (value,) and type(found[0]) is type(value), (text, found)
+    for before, start in (("\ufeff", ""), ("", ' xmlns:ex="http://ws.apache.org/xmlrpc/x"')):
+        call = before + (CALL % ("f", "<param><value><ex:nil/></value></param>"))
+        assert loads(call.replace("Call>", "Call%s>" % start, 1).encode(), 16, 0) == ((None,), "f")
     found = parsed(["<int>1</int>", "<dateTime.iso8601>19980717T14:08:55</dateTime.iso8601>"])
     assert found == (1, DateTime("19980717T14:08:55")) and str(found[1]) == "19980717T14:08:55"
     assert parsed(["<base64>\nYWJj\nZGVm\n</base64>"])[0].data == b"abcdef"
@@ -83,7 +92,22 @@ def test_refused_values():
         "<boolean>true</boolean>",
         "<boolean>2</boolean>",
         "<nil>x</nil>",
-        "<float>1</float>",
+        "<ex:int>1</int>",
+        "<int>1</ex:int>",
+        "<ex:array>1</ex:array>",
+        "<ex:struct></ex:struct>",
+        "<ey:int>1</ey:int>",
+        "<bigdecimal>1</bigdecimal>",
+        "a\0b",
+        "<string>\x01</string>",
+        "\x0b",
+        "<int>\x0c1</int>",
+        "<struct><member><value>a</value><name>a</name></member></struct>",
+        "&#x+41;",
+        "&#x 41;",
+        "&#+65;",
+        "&#1_00;",
+        "&#x4_1;",
         "<int i4>1</int i4>",
         "<int>1</int><int>2</int>",
         "x<int>1</int>",
@@ -134,6 +158,11 @@ def test_refused_calls():
         b"x",
         b"<methodCall>",
         b"<methodCall></methodCall>",
+        b"<methodCall x><methodName>f</methodName></methodCall>",
+        b"<methodCall xmlns:ex><methodName>f</methodName></methodCall>",
+        b"<methodCall x='1'><methodName>f</methodName></methodCall>",
+        b"<methodCall><methodName xmlns:a='b'>f</methodName></methodCall>",
+        b" \xef\xbb\xbf<methodCall><methodName>f</methodName></methodCall>",
         b"<methodCall><methodName>f</methodName>",
         b"<methodCall><params></params></methodCall>",
         b"<methodResponse></methodResponse>",
@@ -305,6 +334,30 @@ def test_calls():
                 c.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert c.line()[:12] == b"HTTP/1.0 405"
         assert server.stats["errors"] == 1 and isinstance(server, TCPServer)  # the 413
+
+
+def test_what_ends_a_program_elsewhere():
+    """exit() in a function is a fault, as CPython's servers have it; Ctrl-C is none."""
+    for multiplexed in (False, True):
+        serving = Serving(multiplexed)
+        server = serving.server
+        server.register_multicall_functions()
+
+        @server.register_function
+        def fail(kind):
+            raise {"exit": SystemExit, "end": GeneratorExit, "stop": KeyboardInterrupt}[kind](3)
+
+        with serving:
+            for kind, name in ((b"exit", b"SystemExit"), (b"end", b"GeneratorExit")):
+                for _ in range(2):
+                    body = called(server, "fail", kind.decode())[1]
+                    assert b"<value>&lt;class '" + name + b"'&gt;:3</value>" in body, body
+            many = server.funcs["system.multicall"]
+            found = many([{"methodName": "fail", "params": ["exit"]}])
+            assert found == [{"faultCode": 1, "faultString": "<class 'SystemExit'>:3"}], found
+            raises(KeyboardInterrupt, many, [{"methodName": "fail", "params": ["stop"]}])
+            call = (CALL % ("fail", "<param><value>stop</value></param>")).encode()
+            raises(KeyboardInterrupt, server._marshaled_dispatch, call)
 
 
 class Device(Thing):

@@ -6,38 +6,10 @@ Run it on CPython or MicroPython, with the files that `make cert HOST=localhost`
     python3 time_https.py client 7113 board/cert.pem
 """
 
-import time
-
 from client import Connection, run
 from socketse import MultiplexingMixIn, client_context, server_context
-from socketse.http import BaseHTTPRequestHandler, HTTPServer
-
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="1">
-<title>The time</title>
-<p>It is <time>%d-%02d-%02d %02d:%02d:%02d</time> UTC
-</html>
-"""
-
-
-class TimePageHandler(BaseHTTPRequestHandler):
-    """Answers every GET with a page that tells the time in UTC."""
-
-    protocol_version = "HTTP/1.1"  # a browser asks again each second: one handshake is enough
-
-    def do_GET(self):
-        body = (PAGE % time.gmtime()[:6]).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Say nothing."""
+from socketse.http import HTTPServer
+from socketse.timepage import TimePageHandler
 
 
 class TimePageServer(MultiplexingMixIn, HTTPServer):

@@ -105,6 +105,7 @@ def _web(results):
         ("kept", "the same after a request", ".0f"),
         ("half", "heap per connection with half a request, bytes", ".0f"),
         ("import", "heap that the import adds, bytes", ",.6g"),
+        ("whole", "the same with bodies, errors, long answers", ",.6g"),
     ):
         row = []
         for name in ("http_socketse", "http_microdot"):

@@ -27,6 +27,7 @@ TARGETS = (
     ("CPU per HTTP request, to microdot", "web keep-alive http_socketse to_microdot", 0.5, "x"),
     ("CPU per HTTP connection, to microdot", "web connection http_socketse to_microdot", 0.5, "x"),
     ("idle HTTP connection, i386", "web idle http_socketse", 358, "bytes"),
+    ("HTTP connection that stays, i386", "web kept http_socketse", 358, "bytes"),
     ("half an HTTP request, i386", "web half http_socketse", 550, "bytes"),
     ("import of http, to microdot", "web import to_microdot", 0.5, "x"),
     ("heap that these leave behind", "flood small_multiplexing kept", 64, "bytes"),

@@ -34,6 +34,8 @@ _IMPORTS = {
     "everything": ("", "import socketse; socketse.MultiplexingTCPServer; import socketse.http"),
     MICRODOT: ("import asyncio", "import microdot"),
 }
+# What is loaded with the first body, the first error, and the first long answer.
+_LATER = "httpbody httperror httpsend".split()
 
 
 def _answer(connection):
@@ -162,4 +164,7 @@ def web(tell, check=False):
             found[key][name] = _per_connection(name, data)
     kept = found["import"] = {name: _import("i386", *_IMPORTS[name]) for name in _IMPORTS}
     kept["to_microdot"] = kept[OURS] / kept[MICRODOT]
+    ready, statement = _IMPORTS[OURS]
+    statement += "".join([", socketse." + room for room in _LATER])
+    found["whole"] = {OURS: _import("i386", ready, statement), MICRODOT: kept[MICRODOT]}
     return found
