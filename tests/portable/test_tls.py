@@ -969,7 +969,7 @@ def pretended_certificate(tls):
 
 
 def test_errors_of_a_handshake():
-    from errno import ECONNABORTED, ENOMEM
+    from errno import ECONNABORTED, ENOBUFS, ENOMEM
 
     for error, kind, text in (
         (OSError(-29184, "INVALID_RECORD"), OSError, "TLS: INVALID_RECORD"),
@@ -992,6 +992,7 @@ def test_errors_of_a_handshake():
         tls.close()
     for error, kind in (
         (OSError(ENOMEM), MemoryError),
+        (OSError(ENOBUFS), MemoryError),
         (OSError(-1, "bad config"), OSError),
         (TypeError("no context"), TypeError),
     ):
