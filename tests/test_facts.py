@@ -3,9 +3,12 @@ stands there; and what would be the end of a board is the end of a test."""
 
 import ast
 import re
+import socket
+import sys
+import types
 
 import pytest
-from conftest import BOARDS, PERSONALITY, PORTABLE, ROOT, find_target
+from conftest import BOARDS, LIB, PERSONALITY, PORTABLE, ROOT, find_target
 
 TESTS = ROOT / "tests"
 # The number at the beginning of a line, and all up to the next one or to a heading.
@@ -39,6 +42,25 @@ def test_every_fact_that_is_played_stands_in_the_list():
         for match in re.findall(r"[Ff]acts? ((?:\d+(?:, | and )?)+)", path.read_text()):
             played.update(re.findall(r"\d+", match))
     assert len(played) > 25 and played <= numbers, played - numbers
+
+
+@pytest.mark.parametrize(
+    "platform, version, threads, most",
+    [
+        ("rp2", (1, 24, 1), True, 0),
+        ("rp2", (1, 25, 0), True, 1),
+        ("rp2", (1, 25, 0), False, 0),
+        ("esp32", (1, 24, 1), True, 4),
+        ("linux", (1, 24, 1), True, None),
+        ("esp8266", (1, 28, 0), False, 0),
+    ],
+)
+def test_threads_by_port_and_version(monkeypatch, platform, version, threads, most):
+    code = (LIB / "socketse" / "limits.py").read_text().replace("from . import port\n", "")
+    monkeypatch.setattr(sys, "implementation", types.SimpleNamespace(version=version))
+    names = {"port": types.SimpleNamespace(platform=platform, _thread=threads or None)}
+    exec(compile(code, "limits.py", "exec"), names)
+    assert names["MAX_THREADS"] == most and names["AF_UNIX"] == socket.AF_UNIX
 
 
 FATAL = {

@@ -141,12 +141,12 @@ def test_frames_are_values_or_errors():
     tracemalloc.start()
     try:
         for data in frames(5, FRAMES * scale()):
-            begin = time.monotonic()
+            begin = time.thread_time()  # other processes' time is not ours
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             how = outcome(data)
             assert tracemalloc.get_traced_memory()[1] - before < 10 * LIMIT + 40960, data
-            assert time.monotonic() - begin < 1 or how is None, data
+            assert time.thread_time() - begin < 1, data
             seen[how] = seen.get(how, 0) + 1
     finally:
         tracemalloc.stop()

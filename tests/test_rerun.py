@@ -24,7 +24,7 @@ class Datagram(Protocol):
 
 # Of each what tests/attacks/besieged.py serves.
 KINDS = {
-    "echo_plain": Protocol,
+    "echo_patient": Protocol,
     "echo_threading": Protocol,
     "echo_in_a_multiplexer": Protocol,
     "echo_multiplexing": Protocol,
@@ -43,7 +43,7 @@ KINDS = {
     "auth_threading": Auth,
     "Daytime": Daytime,
 }
-OVER_TLS = ["echo_plain", "echo_threading", "echo_multiplexing", "echo_in_a_multiplexer", "http"]
+OVER_TLS = ["echo_patient", "echo_threading", "echo_multiplexing", "echo_in_a_multiplexer", "http"]
 CASES = [(name, False) for name in KINDS] + [(name, True) for name in OVER_TLS]
 
 

@@ -467,18 +467,18 @@ def test_reset_causes(board, line):
 def test_watchdog(board, line):
     since = len(board.events)
     line.start(
-        "import machine, time\nw = machine.WDT(timeout=400)\nfor i in range(10):\n"
+        "import machine, time\nw = machine.WDT(timeout=2000)\nfor i in range(25):\n"
         "  w.feed()\n  time.sleep_ms(100)\nprint('fed')\nwhile True: pass"
     )
     line.wait("fed")
     assert not any("watchdog: reset" in event for event in board.events[since:])
-    at = board.wait_for("watchdog: reset after 0.4 s", since=since)
+    at = board.wait_for("watchdog: reset after 2.", since=since)
     board.wait_for("start watchdog", since=at)
     line.ready()
     assert line.do("import machine; machine.reset_cause() == machine.WDT_RESET") == "True"
     # it outlives a soft reset
     since = len(board.events)
-    line.do("w = machine.WDT(timeout=500)")
+    line.do("w = machine.WDT(timeout=2000)")
     line.send(b"\x04")
     at = board.wait_for("start soft reset", since=since)
     board.wait_for("watchdog: reset", since=at)

@@ -197,6 +197,7 @@ class BaseServer:
                 return  # the client was gone before it was asked for
             else:
                 self._se_count("errors")
+                port.collect()  # esp32: accept does not, before it has no socket
                 if self._se_evict:
                     self._se_evict(1)
             port.sleep_ms(_ACCEPT_PAUSE_MS)
@@ -307,7 +308,7 @@ class TCPServer(BaseServer):
 
     address_family: int = socket.AF_INET
     socket_type: int = socket.SOCK_STREAM
-    request_queue_size = 5  # rp2: at least 2, a queue of one loses connections
+    request_queue_size = 5  # connections that wait to be accepted; rp2: at least 2
     allow_reuse_address = port.allow_reuse_address
     allow_reuse_port = False
     socket_options = ()  # (level, name, value), e.g. ("SOL_SOCKET", "SO_KEEPALIVE", 1)
@@ -349,7 +350,13 @@ class TCPServer(BaseServer):
         """Start to listen."""
         if self.ssl_context is not None:
             ssl().setup(self.ssl_context)
-        self.socket.listen(self.request_queue_size)
+        n = self.request_queue_size
+        try:
+            self.socket.listen(2 if n == 1 and port.platform else n)  # rp2: one would be lost
+        except OSError as e:
+            from .trouble import listen
+
+            raise listen(e, self)
 
     def server_close(self):
         """Close the server's socket; again: nothing happens."""

@@ -5,7 +5,7 @@ tried again with more than before, and cipher() crashes it before the handshake 
 """
 
 import io
-from errno import EAGAIN, EBADF, ECONNABORTED, ENOMEM, ETIMEDOUT
+from errno import EAGAIN, EBADF, ECONNABORTED, ENOBUFS, ENOMEM, ETIMEDOUT
 
 from . import port
 from .port import const
@@ -151,7 +151,7 @@ class TLSSocket(io.IOBase):
                     server_hostname=self.server_hostname,
                 )
             except OSError as e:
-                if e.errno == ENOMEM:
+                if e.errno in (ENOMEM, ENOBUFS):  # esp32: of IDF's heap
                     raise MemoryError(e)
                 raise self._error(e)
             self.open = True

@@ -104,6 +104,14 @@ def bind(error, address, family):
     return OSError(number, "%s: %r" % (fault, address))
 
 
+def listen(error, server):
+    """Return the exception that says why listen failed with error."""
+    if not port.platform:
+        return error
+    # Boards have said nothing yet about another server with this address.
+    return bind(error, server.server_address, server.address_family)
+
+
 def server_close(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
     from .server import _mark_left

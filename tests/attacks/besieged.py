@@ -96,6 +96,10 @@ def echo_plain():
     return TCPServer(address, plain(0.2))  # one after the other
 
 
+def echo_patient():
+    return TCPServer(address, plain(20))  # for clients that a busy machine lets wait
+
+
 def echo_threading():
     return socketse.ThreadingTCPServer(address, plain(2))
 
@@ -192,6 +196,7 @@ def service(name):
 
 SERVERS = {
     "echo_plain": echo_plain,
+    "echo_patient": echo_patient,
     "echo_threading": echo_threading,
     "echo_in_a_multiplexer": echo_in_a_multiplexer,
     "echo_multiplexing": echo_multiplexing,

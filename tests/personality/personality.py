@@ -4,12 +4,13 @@ esp32 and rp2 are played on the unix port by the modules beside this one. Each t
 fact that it plays by its number in tests/facts.md. Traps that no program could bear all the
 time are switches here, which a test sets:
 
-    idf_heap   False: what esp32 keeps outside of MicroPython's heap is used up
+    idf_heap   False: what esp32 keeps outside of MicroPython's heap is used up (facts 15 and 31)
     lwip_heap  bytes that rp2's lwIP has for what is on its way out, of all connections: 8000;
                None: enough, because one client that does not read could hold up all others
+               (fact 26)
     stall_ms   for how long a write waits for room in it
     abort_ms   after how long a connection that was closed, but not by its client, gives its
-               place back: 10 s on boards, too much for tests whose clients stay
+               place back: 10 s on boards, too much for tests whose clients stay (fact 12)
     on_call    a function that is called with the name of each call into socket, select,
                _thread and time before it is done, and may raise what the call is to raise;
                "accepted" and "stack" are in the middle of accept and start_new_thread

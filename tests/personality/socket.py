@@ -45,7 +45,8 @@ _EAGAIN = const(11)
 _ENOMEM = const(12)
 _ENFILE = const(23)
 _ENOBUFS = const(105)
-_ECONNABORTED = const(103)  # as Linux numbers it
+_EADDRINUSE = const(98)  # as Linux numbers it
+_ECONNABORTED = const(103)
 _ETIMEDOUT = const(110)
 _DONTWAIT = const(0x40)
 _FIONREAD = const(0x541B)
@@ -59,7 +60,7 @@ _NVAL = const(32)
 
 # What a socket counts as.
 _TCP, _LISTENING, _UDP = 1, 2, 3
-# Facts 10 and 11: connections and UDP sockets that lwIP has memory for, and sockets in all.
+# Facts 10, 11 and 63: what lwIP has memory for, and sockets in all.
 _MOST = {_TCP: 12, _LISTENING: 16, _UDP: 16} if ESP32 else {_TCP: 5, _LISTENING: 8, _UDP: 2}
 _SOCKETS = 10 if ESP32 else 99
 _SEND_BUFFER = 5744 if ESP32 else 6400  # bytes of one connection on their way out (fact 25)
@@ -72,6 +73,7 @@ _number_of = bytearray(4)
 # Held while one of the following is changed: the host has no GIL, and esp32 has one.
 _guard = _allocate_lock()
 _open = {}  # by descriptor: what it counts as
+_reusing = {}  # by descriptor: the port that it would share
 _queued = []  # listeners at which somebody waits
 _closing = []  # (when it was closed, how /proc/net/tcp calls it) of connections
 _next_look = ticks_ms()  # when that is looked at again
@@ -171,6 +173,20 @@ def _abort(native):
     native.close()
 
 
+def _is_listener(port):
+    # Whether a socket that would share it listens at a port.
+    for fd in _reusing:
+        if _reusing[fd] == port and _open.get(fd) == _LISTENING:
+            return True
+    return False
+
+
+def _is_reset(native):
+    poller = _select.poll()
+    poller.register(native.fileno(), 0)
+    return bool(poller.poll(0))
+
+
 def _on_second_core(what):
     if RP2 and cores.second_core is not None and cores.second_core == cores.get_ident():
         forbid("rp2: %s is not for the second core (fact 35)" % what)
@@ -183,6 +199,8 @@ class socket(device_socket.socket):
     _bound = ""  # the port, as /proc/net/tcp has it
     _remote = ""
     _fresh = True  # neither bound, connected nor accepted
+    _reuse = False  # SO_REUSEADDR is set
+    _late = None  # the address of another listener, which bind has let pass
     _ended = False  # the end was read
     _eof = False  # the same on esp32, which reports it once (fact 22)
     _reset = False
@@ -200,7 +218,7 @@ class socket(device_socket.socket):
             if not personality.idf_heap:
                 raise OSError(_ENOBUFS)  # fact 15
             if _is_full(None):
-                _collect()  # esp32 does so once, rp2 does not
+                _collect()  # esp32 does so once, rp2 does not (fact 68)
                 if _is_full(None):
                     raise OSError(_ENFILE)
             if _is_full(self._kind, True):
@@ -297,14 +315,26 @@ class socket(device_socket.socket):
 
     # Connections.
 
+    def setsockopt(self, level, number, value):
+        device_socket.socket.setsockopt(self, level, number, value)
+        if number == SO_REUSEADDR:
+            self._reuse = bool(value)
+
     def bind(self, address):
         trip("bind")
         _on_second_core("bind()")
+        if RP2 and not address[0][-1:].isdigit():
+            # Fact 62; "" would be IPv6 too, which is not played.
+            raise ValueError("invalid arguments")
         try:
             device_socket.socket.bind(self, address)
         except OSError as e:
-            raise self._failed(e)
+            if e.errno != _EADDRINUSE or not self._reuse or not _is_listener(address[1]):
+                raise self._failed(e)
+            self._late = address  # listen() is told (fact 61)
         self._bound = ":%04X " % address[1]
+        if self._reuse and self._kind == _TCP:
+            _reusing[self._native.fileno()] = address[1]
 
     def connect(self, address):
         trip("connect")
@@ -327,6 +357,8 @@ class socket(device_socket.socket):
             forbid("rp2: with a backlog of 1 closing loses a connection (fact 18)")
         native = self._open()
         try:
+            if self._late:
+                device_socket.socket.bind(self, self._late)
             native.listen(50)
         except OSError as e:
             raise self._failed(e)
@@ -340,6 +372,9 @@ class socket(device_socket.socket):
 
     def _fill(self):
         # Do what lwIP has done by itself meanwhile.
+        if RP2 and self._kind == _LISTENING and self._queue:
+            # Who was reset while it waited is gone (fact 17).
+            self._queue = [entry for entry in self._queue if not _is_reset(entry[0])]
         while self._kind == _UDP:
             if not self._native_events() & _IN:
                 return
@@ -505,6 +540,8 @@ class socket(device_socket.socket):
     def _put(self, data):
         # Send what there is room for, and return how much that is; 0: there is none.
         native = self._open()
+        if not personality.idf_heap:
+            raise OSError(_ENOMEM)  # fact 15
         fd = native.fileno()
         room = _SEND_BUFFER - _ask(fd, _SIOCOUTQ)
         if room <= 0:
@@ -567,12 +604,12 @@ class socket(device_socket.socket):
         trip("sendall")
         if ESP32:
             if self._send_all(data) < len(data):
-                raise OSError(_number(_ETIMEDOUT))
+                raise OSError(_number(_ETIMEDOUT))  # a part of it is on its way (fact 66)
             return
         if self._ms == 0:
             room = _SEND_BUFFER - _ask(self._open().fileno(), _SIOCOUTQ)
             if len(data) > room:
-                raise OSError(_EAGAIN)  # before a byte was sent
+                raise OSError(_EAGAIN)  # before a byte was sent (fact 66)
         view = memoryview(data)
         while len(view):
             view = view[self.send(view) :]
@@ -599,9 +636,13 @@ class socket(device_socket.socket):
                 forbid("esp32: sendto of nothing never returns (fact 9)")
             device_socket.socket.sendto(self, b"", address)
             raise OSError(_number(_ETIMEDOUT))
+        if not personality.idf_heap:
+            raise OSError(_ENOMEM)  # fact 15
         try:
             return device_socket.socket.sendto(self, data, address)
         except OSError as e:
+            if ESP32 and e.errno == _EAGAIN:
+                raise OSError(_number(_ETIMEDOUT))  # fact 67
             raise self._failed(e)
 
     def close(self):

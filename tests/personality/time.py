@@ -1,19 +1,45 @@
-"""time as on a board: whole seconds (fact 41), and on esp32 from the year 2000 (fact 40)."""
+"""time as on a board: whole seconds (fact 41), on esp32 from the year 2000 (fact 40).
+
+Ticks come to their end, 2**30, when a test wants it, and begin anew (fact 42).
+"""
 
 from personality import ESP32, trip
 from utime import mktime as _mktime
 from utime import sleep_ms as _sleep_ms
 from utime import (  # noqa: F401
     sleep_us,
-    ticks_add,
     ticks_cpu,
-    ticks_diff,
-    ticks_ms,
     ticks_us,
 )
+from utime import ticks_ms as _ticks_ms
 from utime import time as _time
 
 EPOCH = 946684800 if ESP32 else 0  # s of Unix time at which time() is 0
+
+
+_PERIOD = 1 << 30
+_end = 0  # when they come to it, as the host counts; else as asyncio's, which asks nobody
+
+
+def wrap_in(ms):
+    """Let ticks come to their end in so many milliseconds: for tests, before they serve."""
+    global _end
+    _end = _ticks_ms() + ms
+
+
+def ticks_ms():
+    """Return the milliseconds since some moment, below 2**30."""
+    return (_ticks_ms() - _end) & (_PERIOD - 1)
+
+
+def ticks_add(ticks, ms):
+    """Return the ticks ms later."""
+    return (ticks + ms) & (_PERIOD - 1)
+
+
+def ticks_diff(a, b):
+    """Return how many ticks a is after b."""
+    return ((a - b + (_PERIOD >> 1)) & (_PERIOD - 1)) - (_PERIOD >> 1)
 
 
 def sleep_ms(ms):

@@ -767,11 +767,11 @@ def test_timeout_of_a_client_that_never_speaks():
 
 def test_timeout_begins_anew_with_each_byte():
     class Patient(Echo):
-        timeout = 0.8
+        timeout = 2
 
     for server in every_server(Patient):
         with Guest(server) as c:
-            end = time.time() + 1
+            end = time.time() + 2.5
             while time.time() < end:
                 c.send(b".")
                 time.sleep(0.1)  # a client that is slow
@@ -1126,6 +1126,11 @@ def test_client_that_goes_while_its_handler_has_not_begun():
             c = Guest(server)
             c.send(data)
             reset(c)
+        if BOARD == "rp2":  # who is reset while it waits is not accepted
+            with Guest(server) as c:
+                c.send(b"the last one\n")
+                assert c.line() == b"the last one\n"
+            server.guests = server.stats["accepted"]
 
 
 # Errors of handlers.

@@ -1442,7 +1442,8 @@ def test_timeouts_of_different_lengths():
                 raise
 
     late = []
-    with serving(server_with(Handler, max_connections=40), 2) as server:
+    # No round ends early because of poll_interval.
+    with serving(server_with(Handler, max_connections=40), 20) as server:
         clients = [Client(server.server_address) for _ in range(min(20, MOST))]
         for n, c in enumerate(clients):
             c.send(b"%d\n" % (100 + 73 * n))
@@ -1450,7 +1451,9 @@ def test_timeouts_of_different_lengths():
             assert c.rest() == b""
             c.close()
         wait_until(lambda: server.stats["timed_out"] == len(clients))
-    assert len(late) == len(clients) and min(late) >= -20 and max(late) < 450, late
+        stop(server)
+    # The engine looks every 250 ms, and begins to count when the line comes.
+    assert len(late) == len(clients) and min(late) >= -250 and max(late) < 1500, late
 
 
 def test_timeout_that_begins_at_run_time_is_noticed():
@@ -1477,18 +1480,18 @@ def test_timeout_that_begins_at_run_time_is_noticed():
                 wait_until(lambda n=n: server.stats["timed_out"] == n + 1, 2, "a timeout")
                 assert line == b"write\n" or c.rest() == b""
             wait_until(lambda: server.stats["active"] == 0)
-        thread(server.shutdown)
-        while server._se_serving:
-            time.sleep(0.01)
-            exchange_with_the_end(server.server_address)
+        stop(server)
 
 
-def exchange_with_the_end(address):
-    """Wake a loop that is to end."""
-    try:
-        Client(address).close()
-    except OSError:
-        return
+def stop(server):
+    """End a loop that waits for long: newcomers wake it."""
+    thread(server.shutdown)
+    while server._se_serving:
+        time.sleep(0.01)
+        try:
+            Client(server.server_address).close()
+        except OSError:
+            return
 
 
 def test_timeout_that_a_handler_shortens_is_noticed():
@@ -1503,33 +1506,39 @@ def test_timeout_that_a_handler_shortens_is_noticed():
         with Client(server.server_address) as c:
             exchange(c, b"9000\n")
             time.sleep(0.3)
-            exchange(c, b"200\n")
             begin = port.ticks_ms()
+            exchange(c, b"200\n")
             assert c.rest() == b""
             took = port.ticks_diff(port.ticks_ms(), begin)
-            assert 150 < took < 700, took
+            assert 150 < took < 5000, took
         assert server.stats["timed_out"] == 1
 
 
 def test_a_timeout_is_for_one_wait():
     # Neither what came before it nor sleep counts.
     class Handler(AsyncStreamRequestHandler):
-        timeout = 0.5
+        timeout = 20
 
         async def handle(self):
             await self.rfile.readline()
+            self.timeout = 0.5
             await self.sleep(0.8)
+            begin = port.ticks_ms()
             try:
                 self.wfile.write(await self.rfile.readline())
             except OSError:
+                waited.append(port.ticks_diff(port.ticks_ms(), begin))
                 self.wfile.write(b"timed out\n")
+            self.timeout = 20
             self.wfile.write(await self.rfile.readline())
 
+    waited = []
     with serving(server_with(Handler), 2) as server:
         with Client(server.server_address) as c:
             c.send(b"x\n")
             assert c.line() == b"timed out\n"  # but for the new wait
             exchange(c)  # and the handler can go on
+    assert waited[0] > 250, waited
     assert server.stats["timed_out"] == 0
 
 
@@ -1545,14 +1554,15 @@ def test_sleeping_handlers_wake_on_time():
             self.wfile.write(line)
 
     late = []
-    with serving(server_with(Handler, max_connections=40), 2) as server:
+    with serving(server_with(Handler, max_connections=40), 20) as server:
         clients = [Client(server.server_address) for _ in range(min(20, MOST))]
         for n, c in enumerate(clients):
             c.send(b"%d\n" % (20 + 47 * n))
         for n, c in enumerate(clients):
             assert c.rest() == b"%d\n" % (20 + 47 * n)
             c.close()
-    assert len(late) == len(clients) and min(late) >= -1 and max(late) < 300, late
+        stop(server)
+    assert len(late) == len(clients) and min(late) >= -1 and max(late) < 1500, late
 
 
 def test_short_sleeps():
@@ -2285,12 +2295,13 @@ def test_memory_errors_of_the_poller_with_threads():
 def test_select_instead_of_poll():
     class Handler(AsyncStreamRequestHandler):
         max_pending = 1 << 20
-        timeout = 0.4
 
         async def handle(self):
             while True:
                 line = await self.rfile.readline()
-                if line == b"sleep\n":
+                if line == b"silent from now on\n":
+                    self.timeout = 0.4
+                elif line == b"sleep\n":
                     await self.sleep(0.2)
                 elif line == b"write\n":
                     self.wfile.write(reply)
@@ -2312,6 +2323,7 @@ def test_select_instead_of_poll():
     with running(hub), serving(own):
         for s in (server, own):
             silent = Client(s.server_address)
+            exchange(silent, b"silent from now on\n")
             with Client(s.server_address) as c:
                 exchange(c)
                 begin = port.ticks_ms()

@@ -220,7 +220,7 @@ def test_a_page_that_is_not_there():
 
 
 def test_who_sends_half_a_request_has_to_go():
-    page.head_ms = 400
+    page.head_ms = 2000
     with serving() as address, Client(address) as client, Client(address) as other:
         other.send(GET % b"/")  # a request ends its time
         assert Answer(other).status == 200
@@ -233,7 +233,7 @@ def test_who_sends_half_a_request_has_to_go():
                 break
             sent += 1
             time.sleep(0.05)
-        assert 4 < sent < 200
+        assert 1 < sent < 200
         other.send(GET % b"/")
         assert Answer(other).status == 200
 

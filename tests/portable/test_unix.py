@@ -90,6 +90,26 @@ def test_streams():
         remove(name)
 
 
+def test_a_client_with_a_long_path():
+    # MicroPython's accept has room for 32 bytes of an address, and gives what lies behind, too.
+    name, own = path(), "/tmp/" + "x" * 90 + "-%d" % support.ports[0]
+    with serving(UnixStreamServer(name, Upper)):
+        for _ in range(3):
+            remove(own)
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            s.bind(packed(own))
+            s.connect(packed(name))
+            try:
+                s.send(b"hello\n")
+                assert s.recv(100) in (b"HELLO\n", b"")  # b"": no name could be made of it
+            except OSError as e:
+                assert e.errno in (errno.ECONNRESET, 32), e  # 32: EPIPE
+            s.close()
+            assert talk(name) == b"HELLO\n"
+    remove(name)
+    remove(own)
+
+
 def test_datagrams():
     for kind in (UnixDatagramServer, ThreadingUnixDatagramServer):
         name, own = path(), path(1)
