@@ -49,6 +49,41 @@ def refuse(server, request, client_address):
         server._se_count("errors")  # it is gone already
 
 
+def shape(request):
+    """Raise ValueError for a request, a list, whose items are not what remote.py says.
+
+    An object of the server's in the place of a list of arguments may be one without an end.
+    """
+    size = len(request)
+    verb = request[0]
+    if type(verb) is not str:
+        raise ValueError("unknown request %s" % _plain(verb))
+    if size > 2 and request[2] is not None and type(request[2]) is not str:
+        raise ValueError("a name is text, not %s" % _plain(request[2]))
+    if size > 3 and type(request[3]) is not list and verb != "SET":
+        raise ValueError("arguments are a list, not %s" % _plain(request[3]))
+    if size > 4:
+        if type(request[4]) is not dict:
+            raise ValueError("keyword arguments are a dict, not %s" % _plain(request[4]))
+        for name in request[4]:
+            if type(name) is not str:
+                raise ValueError("a keyword is text, not %s" % _plain(name))
+    if size > 5:
+        pairs = request[5]
+        if type(pairs) is not list or len(pairs) & 1:
+            raise ValueError("dropped objects are a list: id, times, ...")
+        for x in pairs:
+            if type(x) is not int or x < 0:
+                raise ValueError("no dropped object: %s" % _plain(x))
+
+
+def _plain(x):
+    # Return text for x, if that cannot be long; else for its type.
+    if x is None or type(x) in (bool, float) or type(x) is int and abs(x) < _WIDE:
+        return repr(x)
+    return "an object of " + type(x).__name__
+
+
 def operate(session, verb, request):
     """Return the frame that answers a request other than RUN; raise what it raises."""
     server = session.server

@@ -123,6 +123,17 @@ class Session(AsyncStreamRequestHandler):
         try:
             server = self.server
             size = len(request)
+            if (
+                type(verb) is not str
+                or size > 2
+                and type(request[2]) is not str
+                or size > 3
+                and type(request[3]) is not list
+                or size > 4
+            ):
+                from .operate import shape
+
+                shape(request)
             if server.on_request:
                 server.on_request(self, request)
             if verb == "BYE":
@@ -207,7 +218,9 @@ class Session(AsyncStreamRequestHandler):
             obj = self.se_objects[x]
             if obj is not _free:
                 return obj
-        raise message.MessageError("no object has the id %r" % (x,))
+        # Not what x is: that may be an object, whose text has no end.
+        x = x if type(x) is int else type(x).__name__
+        raise message.MessageError("no object has the id %s" % x)
 
     def wrap(self, obj):
         # Return what stands for obj, which stays here. Raises TypeError if it must not be known.

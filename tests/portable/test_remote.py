@@ -1040,6 +1040,47 @@ def test_the_log_of_a_client_that_sends_a_proxy():
     assert '["RUN",0,"is_node",[{"!o":1}]]\'' in log.getvalue(), log.getvalue()
 
 
+def raw(c, request):
+    """Send a request that is made by hand, and return or raise what comes back."""
+    session = c._session
+    data, body = session._exchange(frame(message._dumps(request).encode()), None)
+    return message.loads(data[8:], body, session, session._unwrap)
+
+
+def test_a_request_whose_parts_are_something_else_is_refused():
+    """An object of the server's in the place of a list may be one that has no end."""
+    with support.quiet(), serving(server("multiplexing", free(), max_message=2000)) as s:
+        with connect(*s.server_address) as c:
+            endless = raw(c, ["RUN", 0, "count", [1 << 60]])
+            items = c.items
+            numbers = [{"!o": raw(c, ["RUN", 0, "echo", [{"!s": [1]}]])._id}]
+            for strange in (endless._id, c.endless()._id, c.node._id):
+                numbers.append({"!o": strange})
+            for x in numbers + [5, None, {"!t": [1]}, 1.5, True]:
+                for request in (
+                    ["RUN", 0, "call", x],
+                    ["RUN", items._id, "append", x],
+                    ["RUN", items._id, "extend", x],
+                    ["OPS", items._id, "__getitem__", x],
+                    ["OPS", 0, "__call__", x],
+                    ["NEW", 0, "", x],
+                    ["RUN", 0, "call", [], x],
+                    ["NEW", 0, "", [], x],
+                    ["OPS", c.node._id, "__call__", [1], x],
+                    ["GET", 0, "n", [], {}, x],
+                    [x, 0, "n"],
+                    ["RUN", x, "call"],
+                    ["GET", 0, x],
+                    ["OPS", 0, x],
+                ):
+                    raises((ValueError, RemoteError, AttributeError), raw, c, request)
+            for kwargs in ({"!d": [[1, 2]]}, {"!d": [[{"!o": endless._id}, 2]]}):
+                raises(ValueError, raw, c, ["RUN", 0, "call", [], kwargs])
+            for drops in ([1], [1, "1"], [1, {"!o": endless._id}], ["1", 1], [1.0, 1], [1, -1]):
+                raises(ValueError, raw, c, ["GET", 0, "n", [], {}, drops])
+            assert next(endless) == 0 and items._all() == [1, 2] and c.n == 0
+
+
 class Power:
     """A number of its own kind."""
 
