@@ -51,6 +51,7 @@ if options.extras:
         "socketse",
         files=(
             "auth.py",
+            "bounds.py",
             "certificates.py",
             "classics.py",
             "faults.py",
@@ -66,6 +67,7 @@ if options.extras:
             "message.py",
             "names.py",
             "operate.py",
+            "operators.py",
             "page.py",
             "passwords.py",
             "proxy.py",
@@ -76,6 +78,7 @@ if options.extras:
             "tls.py",
             "tlssocket.py",
             "users.py",
+            "weight.py",
             "xmlrpc.py",
             "xmlsystem.py",
             "xmlvalues.py",

@@ -39,10 +39,14 @@ __all__ = [
     "dumps",
     "fsync",
     "get_ident",
+    "has_contains",
     "hold",
     "internal",
+    "is_users",
     "iscoroutinefunction",
     "makefile",
+    "own",
+    "parts",
     "pbkdf2_hmac",
     "print_exception",
     "replace",
@@ -233,6 +237,73 @@ def print_exception(exc, file):
 def dumps(obj):
     """Return obj as JSON without spaces, as short as MicroPython's is."""
     return json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
+
+
+# Remote objects: which of what is asked of one is the user's own code.
+
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_SITE = os.path.join(_STDLIB, "site-packages")
+_LOOKS = ("__repr__", "__str__", "__eq__", "__lt__", "__hash__")
+# What has no text, comparison or hash but by its identity, and from which it is far to an end.
+_LEAVES = internal + (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.GeneratorType,
+    int,
+    float,
+    str,
+    bytes,
+    bytearray,
+)
+
+
+def is_users(function):
+    """Return True if a method or function is written in Python, and not in a room of Python's."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None:
+        return False
+    name = code.co_filename
+    return not name.startswith("<frozen ") and (
+        not name.startswith(_STDLIB) or name.startswith(_SITE)
+    )
+
+
+def own(obj, name):
+    """Return False if Python itself does what an operator, as "__eq__", asks of obj."""
+    kind = type(obj)
+    # What object has of these asks for the other one.
+    for a, b in (("__str__", "__repr__"), ("__ne__", "__eq__")):
+        if name == a and getattr(kind, a) is getattr(object, a):
+            name = b
+    function = getattr(kind, name, None)
+    if function is None or function is getattr(object, name, None):
+        return True  # it has none, or goes by the identity
+    # A dataclass has functions in Python that nobody wrote.
+    generated = hasattr(kind, "__dataclass_fields__") and (
+        getattr(getattr(function, "__code__", None), "co_filename", "")[:1] == "<"
+    )
+    return is_users(function) and not generated
+
+
+def parts(x):
+    """Return containers of what Python looks at for the text, comparison or hash of x."""
+    if isinstance(x, _LEAVES):
+        return ()
+    for name in _LOOKS:
+        if not own(x, name):
+            found = gc.get_referents(x)
+            if isinstance(x, BaseException):  # those that it comes from are not in its text
+                found = [y for y in found if not isinstance(y, BaseException)]
+            return ([y for y in found if not isinstance(y, internal)],)
+    return ()
+
+
+def has_contains(kind):
+    """Return False if `in` goes through all that an __iter__ of the user's gives."""
+    if is_users(getattr(kind, "__contains__", None)):
+        return True
+    return hasattr(kind, "__contains__") and not is_users(getattr(kind, "__iter__", None))
 
 
 _hook: Any = None  # what sys.excepthook was before add_stack

@@ -6,10 +6,11 @@ What clients reach is decided here: check() says which names, wrap() which objec
 from .stream import AsyncStreamRequestHandler  # first: the largest compiles best
 
 # isort: split
+import collections
 import sys
 
 from . import message, port
-from .names import has
+from .names import has, remembered
 from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -23,10 +24,23 @@ if not port.platform:
     _INTERNAL = port.internal
 # Of text, bytes and ints: what gives more than it gets.
 _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate join to_bytes"
-# Python's own containers, and what they show of themselves: see operate.bound().
+# Python's own types, of which bounds.bound() looks at what is asked.
 _pairs: "Any" = {}
-_CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
-_BUILTIN = (_GENERATOR,) + _CONTAINERS + (bytearray, bytes, str, int, range, type(_pairs.keys()))
+_BUILTIN: "Any" = (
+    _GENERATOR,
+    list,
+    dict,
+    set,
+    tuple,
+    frozenset,
+    bytearray,
+    bytes,
+    str,
+    int,
+    range,
+)
+_BUILTIN += (type(_pairs.keys()), type(_pairs.values()), type(_pairs.items()))
+_BUILTIN += (getattr(collections, "deque", list),)
 platform = port.platform
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
@@ -44,11 +58,11 @@ class Session(AsyncStreamRequestHandler):
     log_level = 0
     se_met = 0
     se_kinds = b"PV"  # no exception of a client's is to be raised here
+    se_named = 0  # names that the client has brought in, see bounds.admit()
     se_quick = False  # True: the version is told, and nobody keeps a log
     server: "Any"
     is_function = staticmethod(is_function)
     internal = _INTERNAL
-    containers = _CONTAINERS
     builtin = _BUILTIN
     user = ""  # who has proven to know a secret
 
@@ -131,7 +145,7 @@ class Session(AsyncStreamRequestHandler):
                 and type(request[3]) is not list
                 or size > 4
             ):
-                from .operate import shape
+                from .bounds import shape
 
                 shape(request)
             if server.on_request:
@@ -150,14 +164,19 @@ class Session(AsyncStreamRequestHandler):
                 if server.functions and obj is self.se_objects[0]:
                     method = server.functions.get(name)
                 if method is None:
-                    if self.check(obj, name):
-                        from .operate import bound
-
-                        bound(self, obj, name, request[3] if size > 3 else ())
+                    own = self.check(obj, name)
                     method = self.find(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
+                    if own or not platform and not port.is_users(method):
+                        from .bounds import bound
+
+                        bound(self, obj, name, *request[3:5])
                 if size > 4:
+                    if platform:
+                        from .bounds import admit
+
+                        admit(self, request[4])
                     found = method(*request[3], **request[4])
                 elif size > 3:
                     found = method(*request[3])
@@ -191,6 +210,10 @@ class Session(AsyncStreamRequestHandler):
         if platform and name not in self.se_known:
             if not has(obj, name):
                 raise AttributeError("%r has no attribute %r" % (type(obj).__name__, name))
+            if not remembered(name):  # a class with __getattr__ may have any
+                from .bounds import admit
+
+                admit(self, (name,))
             self.se_known.add(name)
         return getattr(obj, name)
 

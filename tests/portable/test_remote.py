@@ -740,8 +740,9 @@ def test_unknown_options():
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
     assert "nothing" in str(error)
     raises(TypeError, lambda: RemoteServer(free(), Thing, __init__=None))
-    error = raises(TypeError, lambda: RemoteServer(free(), Thing, expose="echo"))
-    assert "expose" in str(error)
+    for name in ("expose", "names"):
+        error = raises(TypeError, lambda: RemoteServer(free(), Thing, **{name: "echo"}))  # noqa: B023
+        assert "tuple" in str(error)
 
 
 def test_expose_narrows():
@@ -949,6 +950,91 @@ def test_unknown_names_leave_nothing():
         round(0)
         used = round(200)
         assert round(400) - used < 1000
+
+
+class Open(Thing):
+    """One that takes any keyword, and has any attribute."""
+
+    def __getattr__(self, name):
+        return 5
+
+    def __call__(self, **kwargs):
+        return len(kwargs)
+
+
+def test_new_names_are_counted():
+    """Keywords and attributes, too, are remembered for ever: there are to be few."""
+    if not MICROPYTHON:
+        raise Skip("names that are remembered for ever")
+    import gc
+
+    def use(c, i):
+        # The values of the requests with a new name: None if they are refused for its sake.
+        name = "n%d" % i + "abcdefghij" * (14 if i & 1 else 2)
+        items = c.items
+        found = []
+        for request in (
+            ["RUN", 0, "call", [], {name + "a": 1}],
+            ["RUN", 0, "get", [], {name + "b": 1}],
+            ["RUN", items._id, "append", [], {name + "c": 1}],
+            ["OPS", 0, "__call__", [], {name + "d": 1}],
+            ["SET", 0, name + "e", 1],
+            ["SET", items._id, name + "f", 1],
+            ["GET", 0, name + "g"],
+            ["RUN", 0, name + "h"],
+        ):
+            try:
+                found.append(raw(c, request))
+            except ValueError as e:
+                found.append(None)
+                assert "never forgets" in str(e) and "names" in str(e), e
+            except (TypeError, AttributeError):
+                found.append(None)
+        items.close()
+        return found
+
+    with serving(server("multiplexing", free(), Open, names=("declared_by_the_owner" * 2,))) as s:
+        with connect(*s.server_address) as c:
+            first = use(c, 0)
+            assert first[0] and first[3] == 1 and first[6] == 5, first
+            for i in range(20):
+                use(c, i)
+            gc.collect()
+            used = gc.mem_alloc()
+            for i in range(20, 320):
+                assert use(c, i) == [None] * 8
+            gc.collect()
+            assert gc.mem_alloc() - used < 1000
+            # What has come, what is in the program and what is declared is taken as ever.
+            name = "n0" + "abcdefghij" * 2
+            assert raw(c, ["RUN", 0, "call", [], {name + "a": 1}]) == ((), ((name + "a", 1),))
+            assert c.call(x=1, plus=2) == ((), (("plus", 2), ("x", 1)))
+            setattr(c, "declared_by_the_owner" * 2, 5)
+            assert c.n == 0
+        for i in range(1000, 1060):
+            with connect(*s.server_address) as c:
+                if i >= 1040:
+                    assert use(c, i) == [None] * 8
+                else:
+                    use(c, i)
+        gc.collect()
+        assert gc.mem_alloc() - used < 8000
+        session = Remote(*s.server_address)._connect()
+        data, body = session._exchange(frame(b'["NEW",0,"",[],{"quite_new":1}]'), None)
+        raises(ValueError, message.loads, data[8:], body, session)
+        session._end()
+        with connect(*s.server_address, plus=1) as c:
+            assert c.names._all() == {"plus": 1} and s.se_named == s.max_names
+
+
+def test_names_are_not_counted_where_they_are_forgotten():
+    if MICROPYTHON:
+        raise Skip("an interpreter that forgets names")
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            for i in range(100):
+                setattr(c, "attribute_%d" % i, i)
+                assert c.call(**{"k" * 100 + str(i): 1})
 
 
 def error(kind):
