@@ -126,8 +126,8 @@ def _pairs(x, depth, wrap):
     for key in x:
         if type(key) is not str or key[:1] == "!":
             found: Any = []
-            for key in x:
-                found.append([encode(key, depth - 1, wrap), encode(x[key], depth - 1, wrap)])
+            for key, value in x.items():  # x[key] would ask for the hash of a remote key
+                found.append([encode(key, depth - 1, wrap), encode(value, depth - 1, wrap)])
             return {"!d": found}
     found = {}
     for key in x:

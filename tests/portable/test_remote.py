@@ -148,6 +148,19 @@ class Thing:
     def function(self):
         return len
 
+    def take(self, x):
+        self.taken = x
+        return len(x)
+
+    def members(self):
+        return frozenset([self.node, 1])
+
+    def set_of_nodes(self):
+        return {self.node, Node(6)}
+
+    def dict_of_nodes(self):
+        return {self.node: 1, Node(6): "six"}
+
     def none(self):
         return None
 
@@ -270,6 +283,42 @@ def check_objects_passed_back(address):
         assert c.is_node(c.echo({"n": c.node})["n"])
 
 
+def check_proxies_as_keys(address):
+    """A proxy's hash is a request: none is to be made in the middle of another one."""
+    with connect(*address) as c:
+        node = c.node
+        assert hash(node) == hash(c.node) and c.node in {node} and {node: 1}[c.node] == 1
+        assert c.take({node: 1}) == 1 and c.is_node(list(c.taken)[0])
+        assert c.take({node: 1, 2: node}) == 2 and c.take({node}) == 1
+        assert c.take(frozenset([node, 3])) == 2 and c.take({(node, 1): {node: 1}}) == 1
+        found = c.members()
+        assert node in found and 1 in found and len(found) == 2
+        found = c.set_of_nodes()._all()
+        assert type(found) is set and node in found and c.new() not in found
+        found = c.dict_of_nodes()._all()
+        assert found[node] == 1 and len(found) == 2
+        # Equal at the server, two objects, one key.
+        a, b = c.new(), c.new()
+        assert a == b and hash(a) == hash(b) and len({a, b}) == 1
+        raises(TypeError, lambda: {c.items: 1})
+        assert node.value == 5
+
+
+def check_comparisons(address):
+    """What cannot travel is another one."""
+    with connect(*address) as c:
+        node = c.node
+        for other in (object(), Thing(), len, lambda: 1, [len], {1: Thing}, Thing, sys):
+            assert not node == other and node != other and not other == node and other != node
+            assert node not in [other]
+        deep = 1
+        for _ in range(message.max_depth):
+            deep = [deep]
+        assert node != deep and c.items != deep and not c.items == deep
+        assert node == node and not node != node and c != node
+        raises(TypeError, lambda: node < Thing())
+
+
 def check_generators(address):
     with connect(*address) as c:
         assert list(c.count(5)) == [0, 1, 2, 3, 4]
@@ -364,6 +413,8 @@ CHECKS = [
     check_attributes,
     check_operators,
     check_objects_passed_back,
+    check_proxies_as_keys,
+    check_comparisons,
     check_generators,
     check_exceptions,
     check_functions,
@@ -410,6 +461,7 @@ def test_an_object_of_another_session_is_refused():
     with serving(server("multiplexing", free())) as s:
         with connect(*s.server_address) as c, connect(*s.server_address) as other:
             raises(TypeError, other.is_node, c.node)
+            assert c.node != other.node and not c.node == other.node and c.node == c.node
             assert other.n == 0
 
 
@@ -752,10 +804,15 @@ def test_expose_narrows():
             assert c.n == 0 and c.echo(1) == 1 and len(c.items) == 2
             assert dir(c) == ["echo", "items", "n"]
             assert sorted(c._all()) == ["items", "n"]
+            # What is not to be compared is what it is, and no other.
+            items = c.items
+            assert items == c.items and not items != c.items and items != c and items != [1, 2]
+            assert items in {c.items: 1} and c not in {items: 1}
             for attempt in (
                 lambda: c.double(1),
                 lambda: c.text,
                 lambda: c.items.append(1),
+                lambda: c.items < [1],
                 lambda: c.items[0],
                 lambda: c.items._all(),
                 lambda: list(c.items),
