@@ -396,7 +396,7 @@ class Proxy:
         try:
             message.encode(other, message.max_depth - 2, self._session._wrap)
         except (TypeError, ValueError):
-            return NotImplemented
+            return name == "__ne__"
         try:
             return self._ask("OPS", name, (other,))
         except AttributeError:  # the server's expose
