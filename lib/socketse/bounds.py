@@ -1,6 +1,6 @@
 """What one request of a client may ask for: nothing without an end, few names, known codecs."""
 
-from . import port
+from . import message, port
 from .names import remembered
 from .weight import walk
 
@@ -58,6 +58,8 @@ def _plain(x):
     # Return text for x, if that cannot be long; else for its type.
     if x is None or type(x) in (bool, float) or type(x) is int and abs(x) < _SMALL:
         return repr(x)
+    if type(x) is str:
+        return repr(x[:40])
     return "an object of " + type(x).__name__
 
 
@@ -68,18 +70,20 @@ def admit(session, names):
     program, or in the server's `names`, costs nothing more.
     """
     server = session.server
+    come = getattr(server, "se_named", 0)
+    own = getattr(session, "se_named", 0)
     for name in names:
         if name in server.names or remembered(name):
             continue
         most = server.max_names
-        if len(name) > _NAME or server.se_named >= most or session.se_named * _SHARE >= most:
+        if len(name) > _NAME or come >= most or own * _SHARE >= most:
             raise ValueError(
                 "%r is a new name, and a board never forgets one: it takes %d from clients, %d "
                 "from one, of %d characters each; the server's option names declares more"
                 % (name[:_NAME], most, most // _SHARE, _NAME)
             )
-        server.se_named += 1
-        session.se_named += 1
+        server.se_named = come = come + 1
+        session.se_named = own = own + 1
 
 
 def bound(session, obj, name, args=(), kwargs=()):
@@ -119,6 +123,23 @@ def bound(session, obj, name, args=(), kwargs=()):
             raise ValueError("no codec for clients: %s" % _plain(code))
 
 
+def unwrap(session, tag, x):
+    """Raise MessageError for an object that is not there, or cannot be what it is to be.
+
+    tag  "k": x is a key of a dict, or the list of a set's members; else what names no object
+    """
+    if tag != "k":
+        raise message.MessageError("no object has the id %s" % _plain(x))
+    try:
+        walk(x, session.max_message)
+        for y in x if type(x) is list else (x,):
+            hash(y)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # of a class of the user's
+        raise message.MessageError("no key or member of a set: %s" % type(e).__name__)
+
+
 def contains(session, a, b):
     """Return whether b is in a, an object with an __iter__ and no __contains__ of the user's."""
     if iterate(a) is a:
@@ -142,9 +163,11 @@ def iterate(x):
 
 
 def length(items, n):
-    """Return how many items there are in items * n; 0: it has none."""
+    """Return how many items there are in items * n, or one more; 0: it has none."""
     if not isinstance(n, int):
         return 0
+    if isinstance(items, range):  # on 32 bits MicroPython's len() of a long one is any number
+        return max((items.stop - items.start) // items.step + 1, 0) * n
     try:
         return len(items) * n
     except TypeError:

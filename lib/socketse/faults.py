@@ -4,11 +4,14 @@ import io
 import sys
 
 from . import message, port
+from .weight import fits
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
 _STACK = 1500  # characters of a traceback that are sent
+_TEXT = 65536  # characters of an exception's text, of which the end is sent
+_LARGE = "(too large to be shown)"
 
 
 class RemoteError(Exception):
@@ -16,29 +19,69 @@ class RemoteError(Exception):
 
 
 def dump(exc, limit):
-    """Return the frame of an exception: its type, arguments and traceback. It raises nothing."""
-    text: Any = io.StringIO()
+    """Return the frame of an exception: its type, arguments and traceback. It raises nothing.
+
+    What would be too much of the arguments is left out, so that it takes no longer, and is not
+    longer, than limit bytes: 10 at least.
+    """
+    given: Any = None
+    try:
+        given = exc.args
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        given = ("its args raise %s" % type(e).__name__,)
+    if type(given) is not tuple:
+        given = ()  # a class of the user's has its own idea of them
+    args: Any = []
+    for arg in given:
+        try:
+            if not fits(arg, limit):
+                raise ValueError
+            args.append(message.encode(arg, message.max_depth - 2, None))  # two are around it
+        except Exception:
+            args.append(_safe(arg, limit))
+    stack = _trace(exc, given, limit)
+    name = type(exc).__name__
+    first = args[0] if args and type(args[0]) is str else given and _safe(given[0], limit) or ""
+    # Less and less of it, until it is short enough.
+    for parts in (
+        [name, args, stack[-min(_STACK, limit // 2) :]],
+        [name[:32], [first[: limit // 16]], stack[-limit // 16 :]],
+        [name[: limit // 8], [], ""],
+        ["", [], ""],
+    ):
+        body = _encode(parts)
+        if len(body) <= limit and _light(body, limit):
+            break
+    return b"%08dE" % len(body) + body
+
+
+def _light(body, limit):
+    # Return False if a board that gets this would refuse it.
     try:
         if port.platform:
+            message._check(body, limit)
+        return True
+    except message.MessageError:
+        return False
+
+
+def _trace(exc, given, limit):
+    # Return the traceback of an exception and its text, if that has an end.
+    text: Any = io.StringIO()
+    try:
+        if not port.platform:
+            port.print_exception(exc, text, lambda one: fits(one, max(limit, _TEXT)))
+        elif fits(given, limit, False):
             sys.print_exception(exc, text)
         else:
-            port.print_exception(exc, text)
-    except Exception as e:
+            text.write("%s: %s" % (type(exc).__name__, _LARGE))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
         text.write("(its __str__ raises %s)" % type(e).__name__)
-    stack = text.getvalue()
-    args: Any = []
-    for arg in exc.args:
-        try:
-            args.append(message.encode(arg, message.max_depth, None))
-        except Exception:
-            args.append(_safe(arg))
-    name = type(exc).__name__
-    room = min(_STACK, limit // 2)
-    body = _encode([name, args, stack[-room:]])
-    if len(body) > limit:
-        text = [(exc.args and _safe(exc.args[0]) or "")[: limit // 16]]
-        body = _encode([name[:32], text, stack[-limit // 16 :]])
-    return b"%08dE" % len(body) + body
+    return text.getvalue()
 
 
 def _encode(obj):
@@ -47,11 +90,17 @@ def _encode(obj):
     return text.encode() if port.platform else text.encode("utf-8", "replace")
 
 
-def _safe(arg):
+def _safe(arg, limit):
     # Text for what cannot travel.
     try:
+        if isinstance(arg, str):
+            arg = arg[:200]
+        elif not fits(arg, limit):
+            return _LARGE
         return str(arg)[:200].encode("utf-8").decode()
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return "?"
 
 

@@ -126,6 +126,13 @@ def _names(session, obj):
     return sorted(found)
 
 
+def _attributes(obj):
+    # Return a dict of an instance's attributes; None: it is none that could have any.
+    if port.platform:
+        return getattr(obj, "__dict__", None)
+    return port.attributes(obj)
+
+
 def _copy(session, obj, limit):
     # Return the frame of a copy of obj; what is in it and no value stays here.
     expose = session.server.expose
@@ -137,12 +144,18 @@ def _copy(session, obj, limit):
         if expose is not None and "__iter__" not in expose:
             raise AttributeError("'__iter__' is not for clients")
         found = obj
-        if type(obj) is not base:  # what is derived from it
-            found = base(obj.items() if base is dict else obj)
-    elif type(obj) not in (tuple, frozenset) and hasattr(obj, "__dict__"):
+        if type(obj) is not base:  # what is derived from it, and may give items without an end
+            found = []
+            for x in obj.items() if base is dict else obj:
+                found.append(x)
+                if len(found) > limit:
+                    raise message.MessageError("a copy of more items than max_message")
+            found = base(found)
+    elif type(obj) not in (tuple, frozenset) and _attributes(obj) is not None:
+        attributes = _attributes(obj)
         found = {}
         for name in _names(session, obj):
-            value = obj.__dict__.get(name, len)
+            value = attributes.get(name, len)
             if not session.is_function(value) and not isinstance(value, session.internal):
                 found[name] = value
     else:

@@ -248,6 +248,8 @@ class Session(message.Stream):
         return None
 
     def _unwrap(self, tag, x):
+        if tag == "k":
+            return None  # what is a key at the server can be one here
         if tag != "w":
             raise message.MessageError("an object of the client's comes back")
         number, text, kind, module = x

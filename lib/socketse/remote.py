@@ -54,7 +54,6 @@ class RemoteMixIn:
     # use although they are not in the program, and how many others, a quarter of them per session.
     names: "Any" = ()
     max_names = 64
-    se_named = 0  # that came
     max_message = message.max_message  # bytes of a message
     max_calls = 1000 if port.platform else 10000  # of one session in a second: more have to wait
     session_timeout: "float | None" = 600  # seconds that a client may be silent

@@ -58,7 +58,6 @@ class Session(AsyncStreamRequestHandler):
     log_level = 0
     se_met = 0
     se_kinds = b"PV"  # no exception of a client's is to be raised here
-    se_named = 0  # names that the client has brought in, see bounds.admit()
     se_quick = False  # True: the version is told, and nobody keeps a log
     server: "Any"
     is_function = staticmethod(is_function)
@@ -71,7 +70,7 @@ class Session(AsyncStreamRequestHandler):
         server = self.server
         self.max_message = server.max_message
         # An answer in full, and the beginning of the next.
-        self.max_pending = 2 * server.max_message
+        self.max_pending = 2 * server.max_message + 64
         self.timeout = server.session_timeout
         self.se_objects: Any = [None]  # by id
         self.se_counts: Any = [1]  # how often the client was told of each
@@ -110,7 +109,8 @@ class Session(AsyncStreamRequestHandler):
                     self.se_quick = not self.log_level
             except message.MessageError as e:
                 data = message.dumps(e, self.max_message)
-                self.se_objects = None
+                if not e.whole:
+                    self.se_objects = None
             if self.log_level:
                 from .faults import log
 
@@ -187,9 +187,9 @@ class Session(AsyncStreamRequestHandler):
 
                 return operate(self, verb, request)
             return message.dumps(found, self.max_message, self.wrap)
-        except Exception as e:
-            found = e
-        except SystemExit as e:  # of the class's; it is not to end the server
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # no client is to end the server
             found = e
         if isinstance(found, MemoryError):
             port.collect()
@@ -236,14 +236,14 @@ class Session(AsyncStreamRequestHandler):
     # The table of objects.
 
     def unwrap(self, tag, x):
-        # Return the object with the id x.
+        # Return the object with the id x; else see bounds.unwrap().
         if tag == "o" and type(x) is int and 0 <= x < len(self.se_objects):
             obj = self.se_objects[x]
             if obj is not _free:
                 return obj
-        # Not what x is: that may be an object, whose text has no end.
-        x = x if type(x) is int else type(x).__name__
-        raise message.MessageError("no object has the id %s" % x)
+        from .bounds import unwrap
+
+        return unwrap(self, tag, x)
 
     def wrap(self, obj):
         # Return what stands for obj, which stays here. Raises TypeError if it must not be known.

@@ -12,6 +12,7 @@ if False:  # for the type checker: boards have no typing, and compilers drop thi
 _pairs: "Any" = {}
 containers = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
 platform = port.platform
+_EACH = 0 if platform else 3  # what a container counts besides: a PC's are larger, and take longer
 
 
 def _parts(x):
@@ -32,8 +33,10 @@ def walk(x, left, text=False, depth=message.max_depth):
     Raises MemoryError if these are more, ValueError for what is too deep.
     """
     parts = _parts(x)
-    if parts and not depth:
-        raise ValueError("deeper than %d containers" % message.max_depth)
+    if parts:
+        left -= _EACH
+        if not depth:
+            raise ValueError("deeper than %d containers" % message.max_depth)
     for part in parts:
         for y in part:
             left -= 1
@@ -41,7 +44,8 @@ def walk(x, left, text=False, depth=message.max_depth):
                 if text:
                     left -= len(y)
             elif type(y) is not int:
-                left = walk(y, left, text, depth - 1)
+                if y is not None:
+                    left = walk(y, left, text, depth - 1)
             elif not platform:
                 left -= y.bit_length() >> 3
             if left < 0:
@@ -49,9 +53,9 @@ def walk(x, left, text=False, depth=message.max_depth):
     return left
 
 
-def fits(x, limit):
-    """Return True if the text of x has not many more characters than limit."""
+def fits(x, limit, text=True):
+    """Return True if walk(x, limit, text) has an end: if x is not too deep or too large."""
     try:
-        return walk((x,), limit, True) >= 0
+        return walk((x,), limit, text) >= 0
     except (MemoryError, ValueError):
         return False

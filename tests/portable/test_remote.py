@@ -1294,6 +1294,388 @@ def test_one_request_takes_neither_all_time_nor_all_memory():
             raises(ValueError, lambda: c ** (1 << 20))
 
 
+class Inherited(list):
+    """A list whose text is the list's, and its iteration not."""
+
+    def __iter__(self):
+        while True:
+            yield 1
+
+
+class Traps(Thing):
+    """What a client could keep Python itself busy with."""
+
+    def long_range(self):
+        return range(1 << 60 if sys.maxsize >> 32 else 1 << 30)
+
+    def inherited(self):
+        return Inherited([1, 2])
+
+    def names(self):
+        from collections import namedtuple
+
+        return namedtuple("Names", "a b")
+
+    def named(self, x):
+        return Pair(x, x)
+
+    def queue(self):
+        from collections import deque
+
+        return deque((), 100)
+
+    def text(self):
+        return bytearray(b"-" + b"a" * 300000)
+
+    def named_bomb(self):
+        x = (1,)
+        for _ in range(10):
+            x = Pair(x, x)
+        for _ in range(4):
+            x = Pair(*(Pair(x, x),) * 2)
+        return Pair(x, x)
+
+    def returned(self, x):
+        return ValueError("returned", x)
+
+    def plain(self, x):
+        found = Plain()
+        found.value = x
+        return found
+
+    def many(self):
+        return (0,) * 900
+
+    def end(self, name):
+        raise {"Own": Stop, "exit": GeneratorExit, "system": SystemExit}[name](5)
+
+    def stopping(self):
+        return Stopping()
+
+
+class Plain:
+    """One without any method."""
+
+
+class Stop(BaseException):
+    """No Exception."""
+
+
+class Stopping:
+    """A key that cannot be one."""
+
+    def __hash__(self):
+        raise Stop
+
+
+try:
+    from collections import namedtuple
+
+    Pair = namedtuple("Pair", ("a", "b"))
+except ImportError:
+    Pair = None
+
+
+def bomb(c):
+    """Return a list at the server, of few lists in each other, with no end in sight."""
+    a = c.echo([1])
+    for _ in range(10):
+        a = c.echo([a] * 20)
+    return a
+
+
+def test_an_argument_is_no_more_work_than_an_object():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        s.max_objects = 100
+        with Remote(*s.server_address, timeout=20).new() as c:
+            a = bomb(c)
+            items = c.items
+            for attempt in (
+                lambda: items.index(a),
+                lambda: items.count(a),
+                lambda: items.remove(a),
+                lambda: a in items,
+                lambda: items == a,
+                lambda: items < a,
+                lambda: items == [a],
+                lambda: [a] == items,
+                lambda: c.echo({1: 2}).get((a,)),
+                lambda: c.echo({1}).add((1, a)),
+            ):
+                raises((MemoryError, ValueError, TypeError), attempt)
+            # Nor is it if it comes back in an exception, or is one's.
+            error = raises(ValueError, c.fail, a)
+            assert error.args[0] == "failed" and isinstance(error.args[1], str), error
+            assert "fail" in c._session.server_stack or MICROPYTHON
+            error = raises((ValueError, RemoteError), c.fail, (a, [a]))
+            raises(KeyError, lambda: c.echo({})[5])
+            raises((MemoryError, ValueError), str, c.returned(a))
+            assert "returned" in str(c.returned(1))
+            # A hash is as deep as what it is of.
+            pair = c.named(1)
+            for _ in range(30):
+                pair = c.named(pair)
+            raises((MemoryError, ValueError), hash, pair)
+            for x in ({"!s": [{"!o": pair._id}]}, {"!z": [{"!o": pair._id}]}):
+                raises((RemoteError, ConnectionLost), raw, c, ["RUN", 0, "take", [x]])
+                c = Remote(*s.server_address, timeout=20).new()
+                pair = c.named(1)
+                for _ in range(30):
+                    pair = c.named(pair)
+            x = {"!d": [[{"!o": pair._id}, 1]]}
+            raises((RemoteError, ConnectionLost), raw, c, ["RUN", 0, "take", [x]])
+            c = Remote(*s.server_address, timeout=20).new()
+            assert c.take({c.node, c.node}) == 1
+            # One that has no text of its own, and one that has.
+            plain = c.plain(bomb(c))
+            assert "Plain" in str(plain) and plain == plain and hash(plain) == hash(plain)
+            assert str(c.echo([plain, c.node]))[:1] == "["
+            assert bool(plain)
+            c.close()
+
+
+def test_what_python_itself_would_go_through_for_ever():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            # `in` of what has only an __iter__
+            endless = c.endless()
+            assert 1 in endless
+            raises(MemoryError, lambda: 2 in endless)
+            raises(RemoteError, c.inherited()._all)
+            assert len(c.inherited()) == 2 and (MICROPYTHON or 3 not in c.inherited())
+            # A range is looked through for what is no int; by MicroPython always.
+            numbers = c.long_range()
+            for attempt in (
+                lambda: 1.5 in numbers,
+                lambda: numbers.count(1.5),
+                lambda: numbers.index("x"),
+                lambda: "x" in numbers,
+            ):
+                raises((MemoryError, AttributeError, ValueError, OverflowError), attempt)
+            if not MICROPYTHON:
+                assert 5 in numbers and numbers.index(7) == 7
+            assert numbers[5] == 5
+            # What else takes all that an iterator gives
+            queue = c.queue()
+            queue.append(1)
+            for name in ("extend", "extendleft", "__iadd__"):
+                verb = "OPS" if name[0] == "_" else "RUN"
+                for x in (c.count(1 << 40), endless):
+                    raises(
+                        (TypeError, AttributeError, ValueError), ask_of, c, verb, queue, name, x
+                    )
+            assert len(queue) == 1
+            # Codecs of which a long text takes long
+            text = c.echo(bytearray(b"-" + b"a" * 1000))
+            for args, kwargs in ((("punycode",), {}), (("idna",), {}), ((), {"encoding": "idna"})):
+                raises((ValueError, TypeError), lambda: text._call("decode", *args, **kwargs))  # noqa: B023
+            assert text.decode()[:2] == text.decode("utf-8")[:2] == "-a"
+            assert text.decode("ascii")[:2] == "-a"
+
+
+def ask_of(c, verb, proxy, name, x):
+    return c._session.ask(verb, proxy._id, name, (x,))
+
+
+def test_what_only_cpython_has():
+    """Its classes that write themselves, and those of its library."""
+    if MICROPYTHON:
+        raise Skip("dataclasses, and collections in Python")
+    import collections
+    import dataclasses
+    import fractions
+    import types
+
+    @dataclasses.dataclass(order=True)
+    class Data:
+        value: object = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        value: object = 1
+
+    class Slots:
+        __slots__ = ("_private", "empty", "items", "value")
+
+        def __init__(self, x):
+            self.value = x
+            self.items = [1]
+            self._private = 5
+
+    class Derived(Slots):
+        __slots__ = "more"  # one name
+
+        def __init__(self, x):
+            Slots.__init__(self, x)
+            self.more = "m"
+
+    class Circle:
+        def __init__(self):
+            self.me = self
+
+        def __str__(self):
+            return "circle"
+
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    class Seen(collections.abc.Sequence):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return i
+
+        def __iter__(self):
+            while True:
+                yield 1
+
+    kinds = {
+        "data": Data,
+        "frozen": Frozen,
+        "space": lambda x: types.SimpleNamespace(x=x),
+        "list": lambda x: collections.UserList([x]),
+        "dict": lambda x: collections.UserDict(a=x),
+        "queue": lambda x: collections.deque([x]),
+        "ordered": lambda x: collections.OrderedDict(a=x),
+        "default": lambda x: collections.defaultdict(list, a=x),
+        "chain": lambda x: collections.ChainMap({"a": x}),
+        "slots": Slots,
+        "derived": Derived,
+        "circle": lambda x: Circle(),
+        "seen": lambda x: Seen(),
+        "fraction": lambda x: fractions.Fraction(x),
+        "number": lambda x: Number(x),
+    }
+
+    class Maker(Traps):
+        def make(self, kind, x):
+            return kinds[kind](x)
+
+    class Number(int):
+        pass
+
+    with support.quiet(), serving(server("multiplexing", free(), Maker)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            for kind in ("data", "space", "list", "dict", "queue", "ordered", "default", "chain"):
+                one, other = c.make(kind, bomb(c)), c.make(kind, bomb(c))
+                small, equal = c.make(kind, 1), c.make(kind, 1)
+                attempts = [
+                    (str, one, small),
+                    (repr, one, small),
+                    (one.__eq__, other, None),
+                    (small.__eq__, other, equal),
+                    (small.__ne__, other, equal),
+                ]
+                if kind == "data":
+                    attempts.append((small.__lt__, other, equal))
+                for attempt, large, fine in attempts:
+                    error = raises((MemoryError, ValueError), attempt, large)
+                    assert "more items" in str(error) or "deeper" in str(error), error
+                    if fine is not None:
+                        attempt(fine)
+                for x in (one, other, small, equal):
+                    x.close()
+            raises((MemoryError, ValueError), hash, c.make("frozen", c.named_bomb()))
+            assert hash(c.make("frozen", 2)) == hash(c.make("frozen", 2))
+            circle = c.make("circle", 1)
+            assert str(circle) == "circle" and circle == 5
+            assert "Circle" in repr(circle)
+            queue = c.make("list", 1)
+            raises(TypeError, queue.extend, c.count(1 << 40))
+            raises((TypeError, MemoryError), lambda: 7 in c.make("seen", 1))
+            # Few multiplications make a number of any length.
+            number = c.make("fraction", 3)
+
+            def square():
+                found = number
+                for _ in range(40):
+                    found = found * found
+
+            raises(MemoryError, square)
+            raises((ValueError, MemoryError), lambda: number ** (1 << 17))
+            assert c.make("fraction", 3) ** 2 == 9
+            # A number of a class of its own, and one that is no int.
+            assert c.make("number", 4) ** 0.5 == 2.0 and 2.0 ** c.make("number", 4) == 16.0
+            assert c.make("number", 4) ** 3 == 64 and c.make("number", 2) ** -1 == 0.5
+            raises(ValueError, lambda: c.make("number", 4) ** (1 << 20))
+            # Copies of what has __slots__
+            found = c.make("slots", 3)._all()
+            assert sorted(found) == ["items", "value"] and found["value"] == 3, found
+            found = c.make("derived", 3)._all()
+            assert sorted(found) == ["items", "more", "value"] and found["more"] == "m", found
+            assert c.make("data", (1, 2))._all() == {"value": (1, 2)}
+            if sys.version_info >= (3, 10):
+                slotted = dataclasses.make_dataclass("S", ["a"], slots=True)
+                kinds["slotted"] = slotted
+                assert c.make("slotted", 1)._all() == {"a": 1}
+
+
+def test_no_client_ends_the_server():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with connect(*s.server_address) as c:
+            for name, kind in (
+                ("Own", "Stop"),
+                ("exit", "GeneratorExit"),
+                ("system", "SystemExit"),
+            ):
+                error = raises(RemoteError, c.end, name)
+                assert error.args == (kind, 5)
+            key = c.stopping()
+            raises(RemoteError, hash, key)
+            raises(
+                (RemoteError, ConnectionLost),
+                raw,
+                c,
+                ["RUN", 0, "take", [{"!s": [c._session._wrap(key)]}]],
+            )
+        with connect(*s.server_address) as c:
+            assert c.n == 0
+
+
+def test_ctrl_c_in_a_method_ends_the_server():
+    class Interrupted:
+        def method(self):
+            raise KeyboardInterrupt
+
+    s = server("multiplexing", free(), Interrupted)
+    left = []
+
+    def serve():
+        try:
+            s.serve_forever(0.02)
+        except KeyboardInterrupt:
+            left.append(True)
+
+    record = thread(serve)
+    with s:
+        c = Remote(*s.server_address, timeout=20).new()
+        method = c.method
+        raises(OSError, method)
+        wait_until(lambda: record["done"])
+        assert left
+
+
+def test_data_too_heavy_for_a_board():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            node = c.node
+            numbers = [0] * 900
+            if not MICROPYTHON:
+                # A PC takes what max_message lets through.
+                assert c.take([0] * 100000) == 100000 and c.echo((0,) * 100000) == (0,) * 100000
+                assert c.take([(), {}] * 50000) == 100000
+                return
+            raises(message.MessageError, c.take, numbers)
+            # From another kind of sender it comes: it is refused, and the session goes on.
+            error = raises(RemoteError, raw, c, ["RUN", 0, "take", [numbers]])
+            assert error.args[0] == "MessageError" and "heap" in error.args[1], error
+            raises(RemoteError, c.many)
+            assert node.value == 5 and c.take(numbers[:100]) == 100
+
+
 def slice_of(start, stop):
     class Slicer:
         def __getitem__(self, key):
