@@ -165,13 +165,58 @@ def log(stream, verb, data, preposition, obj):
     if stream.log_level >= 2:
         print(bytes(data), file=file)
     if stream.log_level >= 3:
-        print(repr(obj), file=file)
+        try:
+            text = repr(obj)
+        except Exception as e:
+            text = "(its __repr__ raises %s)" % type(e).__name__
+        print(text, file=file)
     if hasattr(file, "flush"):
         file.flush()
 
 
+def log_frame(stream, verb, data, preposition):
+    """Do what log() does, for a frame with objects of remote.py: these are not asked for."""
+    log(stream, verb, data, preposition, _meaning(data) if stream.log_level >= 3 else None)
+
+
+class _Remote:
+    """What stands in the log for an object."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def __repr__(self):
+        return "<object %s>" % (self._number,)
+
+
+def _meaning(data):
+    # Return what a frame says.
+    body = bytes(data[9:])
+    try:
+        if data[8:9] == b"B":
+            return body
+        text = str(body, "utf-8")
+        if data[8:9] == b"S":
+            return text
+        obj = message.json.loads(text)
+        if data[8:9] == b"W":
+            return _Remote(obj[0])
+        if type(obj) is list or type(obj) is dict:
+            return message.decode(obj, message.max_depth, _stand_in)
+        return obj
+    except Exception:
+        return body
+
+
+def _stand_in(tag, x):
+    return _Remote(x if tag == "o" else x[0]) if tag in "ow" else None
+
+
 def logged(stream, head, body, unwrap):
     """Return what message.loads returns of a frame, after it was logged; raise what it raises."""
+    if unwrap and stream.log_level >= 3:
+        log_frame(stream, "RECV", head + body, "FROM")
+        return message.loads(head[8:], body, stream, unwrap)
     try:
         obj: Any = message.loads(head[8:], body, stream, unwrap)
     except Exception as e:

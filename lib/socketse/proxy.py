@@ -183,10 +183,10 @@ class Session(message.Stream):
     def _exchange(self, data, timeout):
         # Send a frame and return the answer's first bytes and body.
         if self.log_level:
-            from .faults import log
+            from .faults import log_frame
 
             # Not the request itself: to show a proxy is to ask for it, in the middle of this.
-            log(self, "SEND", data, "TO", str(data[9:], "utf-8"))
+            log_frame(self, "SEND", data, "TO")
         try:
             if timeout is not None:
                 self.socket.settimeout(timeout)
@@ -211,9 +211,9 @@ class Session(message.Stream):
                 raise
             raise ConnectionLost(104, "the connection is lost: %s" % (e,))  # ECONNRESET
         if self.log_level:
-            from .faults import log
+            from .faults import log_frame
 
-            log(self, "RECV", data + body, "FROM", body)
+            log_frame(self, "RECV", data + body, "FROM")
         return data, body
 
     def _lose(self):

@@ -99,8 +99,7 @@ class RemoteMixIn:
             return True
         from .operate import refuse
 
-        refuse(self, request, client_address)
-        return False
+        return refuse(self, request, client_address)
 
 
 class RemoteServer(RemoteMixIn, MultiplexingTCPServer):

@@ -90,7 +90,7 @@ class Session(AsyncStreamRequestHandler):
 
     async def handle(self):
         """Answer the requests until BYE, or the end of the stream."""
-        if self.server.secret is not None:
+        if self.server.secret is not None or self.server.ssl_context is not None:
             from .operate import accept
 
             if not await accept(self):
@@ -112,9 +112,9 @@ class Session(AsyncStreamRequestHandler):
                 if not e.whole:
                     self.se_objects = None
             if self.log_level:
-                from .faults import log
+                from .faults import log_frame
 
-                log(self, "SEND", data, "TO", data[8:])
+                log_frame(self, "SEND", data, "TO")
             if not self.se_met & 1:
                 data = message._first(self, data)
             self.write(data)

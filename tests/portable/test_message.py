@@ -505,6 +505,53 @@ def test_the_log():
             assert text[2] == text[5] == "[1]"
 
 
+def test_the_log_goes_to_stderr_and_is_flushed():
+    from socketse import faults
+
+    class File:
+        def __init__(self):
+            self.text = ""
+            self.seen = ""  # when it was flushed last
+
+        def write(self, data):
+            self.text += data
+
+        def flush(self):
+            self.seen = self.text
+
+    class Sys:
+        stderr = File()
+
+    known = faults.sys
+    faults.sys = Sys
+    try:
+        pipe = Pipe(met=3)
+        pipe.log_level = 1
+        if support.MICROPYTHON:  # whose print() wants a file of its own kind
+            faults.print = lambda *args, **options: options["file"].write(args[0] + "\n")
+        for verb in (lambda: message.send(pipe, "x"), lambda: message.recv(pipe)):
+            verb()
+            assert Sys.stderr.seen == Sys.stderr.text
+        lines = Sys.stderr.seen.split("\n")
+        assert [line[:10] for line in lines] == ["SEND 10 BY", "RECV 10 BY", ""], lines
+    finally:
+        faults.sys = known
+        if support.MICROPYTHON:
+            del faults.print
+
+
+def test_the_log_shows_what_cannot_be_shown():
+    class Own(Exception):
+        def __repr__(self):
+            raise ValueError("no text")
+
+    pipe = Pipe(met=3)
+    pipe.log_level = 3
+    pipe.log_file = io.StringIO()
+    message.send(pipe, Own("x"))
+    assert "raises ValueError" in pipe.log_file.getvalue() or support.MICROPYTHON
+
+
 def test_two_ends_talk_at_the_same_time():
     class Handler(AsyncStreamRequestHandler):
         async def handle(self):

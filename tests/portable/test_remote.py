@@ -1180,7 +1180,42 @@ def test_the_log_of_a_client_that_sends_a_proxy():
         with Remote(*s.server_address, timeout=20, log_level=3, log_file=log).new() as c:
             node = c.node
             assert c.is_node(node) and c.call(node, x=node)[0][0] == node
-    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in log.getvalue(), log.getvalue()
+    text = log.getvalue()
+    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in text, text
+    assert "['RUN', 0, 'is_node', [<object 1>]]" in text and "<object 0>" in text, text
+
+
+def test_the_log_is_structured_at_both_ends():
+    import io
+
+    logs = io.StringIO(), io.StringIO()
+    with serving(server("multiplexing", free(), log_level=3, log_file=logs[0])) as s:
+        remote = Remote(*s.server_address, timeout=20, log_level=3, log_file=logs[1])
+        with remote.new() as c:
+            assert c.call((1, b"x"), {"a": c.node}, k=2**70)[0][0] == (1, b"x")
+            assert c.echo("text") == "text" and c.echo(b"\0") == b"\0"
+            raises(ValueError, c.fail, 1.5)
+    for log in logs:
+        lines = log.getvalue().split("\n")
+        request = "['RUN', 0, 'call', [(1, b'x'), {'a': <object 1>}], {'k': %d}]" % 2**70
+        assert request in lines, lines
+        assert "(((1, b'x'), <object 2>), (('k', %d),))" % 2**70 in lines, lines
+        assert "'text'" in lines and repr(b"\0") in lines and "<object 0>" in lines, lines
+        assert [line for line in lines if line[:32] == "['ValueError', ['failed', 1.5], "], lines
+
+
+def test_the_log_of_a_server_asks_no_object():
+    """What a client names in a request may have a text without an end."""
+    import io
+
+    with support.quiet(), serving(
+        server("multiplexing", free(), Traps, log_level=3, log_file=io.StringIO())
+    ) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            a = bomb(c)
+            items = c.items
+            items.append(a)
+            assert c.n == 0
 
 
 def raw(c, request):
@@ -1798,6 +1833,35 @@ def test_over_tls():
             error = raises(OSError, c._timed(0.3)._call, "wait")
             assert not isinstance(error, ConnectionLost), error
             raises(ConnectionLost, len, c)
+
+
+def test_a_refused_address_is_told_over_tls():
+    from socketse import client_context, server_context
+    from support import certificate
+
+    context = server_context(certificate("server.pem"))
+    for kind in ("multiplexing", "threading"):
+        for secret in (None, "long and random"):
+            options = {"secret": secret, "ssl_context": context, "allow": ["10.0.0.1"]}
+            seen = []
+            options["on_request"] = lambda session, request: seen.append(request)  # noqa: B023
+            with serving(server(kind, free(), **options)) as s:
+                remote = Remote(
+                    "localhost",
+                    s.server_address[1],
+                    timeout=20,
+                    secret=secret,
+                    ssl_context=client_context(certificate("cert.pem")),
+                )
+                error = raises(OSError, remote.new)
+                if support.BOARD:  # it does no handshake with who is not to come in
+                    text = str(error)  # Mbed TLS's for an alert, with and without its words
+                    assert "-30592" in text or "alert" in text, error
+                else:
+                    assert "locked" in str(error) and not isinstance(error, ConnectionLost), error
+                wait_until(lambda s=s: s.stats["refused"] == 1 and s.stats["active"] == 0)
+                assert seen == []
+            s.allow = ["127.0.0.*"]
 
 
 def test_a_secret_where_none_is_wanted():
