@@ -51,6 +51,7 @@ if options.extras:
         "socketse",
         files=(
             "auth.py",
+            "bounds.py",
             "certificates.py",
             "classics.py",
             "faults.py",
@@ -67,6 +68,7 @@ if options.extras:
             "message.py",
             "names.py",
             "operate.py",
+            "operators.py",
             "page.py",
             "passwords.py",
             "proxy.py",
@@ -78,6 +80,7 @@ if options.extras:
             "tls.py",
             "tlssocket.py",
             "users.py",
+            "weight.py",
             "xmlrpc.py",
             "xmlsystem.py",
             "xmlvalues.py",

@@ -211,6 +211,26 @@ def test_escape_by_what_is_in_a_list(peer):
         assert kind == b"E", (request, kind, body)
 
 
+def test_an_object_in_the_place_of_the_arguments_is_refused(peer):
+    """It may be one that has no end, or too many items for the interpreter to survive."""
+    kind, body = peer.ask(["RUN", 0, "numbers"])
+    assert kind == b"W", (kind, body)
+    for verb in (["RUN", 0, "count"], ["RUN", 0, "numbers"], ["GET", 0, "part"]):
+        kind, body = peer.ask(verb)
+        x = {"!o": int(re.match(rb"\[(\d+),", body).group(1))}
+        for request in (
+            ["RUN", 0, "take", x],
+            ["RUN", 0, "take", [], x],
+            ["OPS", 0, "__call__", x],
+            ["GET", 0, "text", [], {}, x],
+            ["SET", 0, x, 1],
+            ["GET", x, "text"],
+            [x, 0, "text"],
+        ):
+            kind, body = peer.ask(request)
+            assert kind == b"E", (request, kind, body)
+
+
 def test_nothing_private_is_listed(peer):
     for verb in ("DIR", "ALL"):
         kind, body = peer.ask([verb, 0])

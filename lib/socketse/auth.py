@@ -14,6 +14,7 @@ protected: who can change what is under way needs TLS to be kept out.
 
 import os
 from binascii import hexlify
+from errno import ETIMEDOUT
 
 from . import guard, port
 from .scram import LINE, encode, finish, hmac, keys, salted, same, sha256, unhex, xor
@@ -69,27 +70,31 @@ def accept(h, source, purpose=b""):
     """
     is_async = hasattr(h, "_se_blame")
     timeout = h.timeout
-    _set_timeout(h, is_async, min(timeout or SECONDS, SECONDS))
-    data = h.rfile.readexactly(5) if is_async else h.rfile.read(5)
-    if is_async:
-        data = yield from data
+    end = port.ticks_add(port.ticks_ms(), int(SECONDS * 1000))
+    data = yield from _line(h, is_async, timeout, end, 5)
     if data != b"AUTH ":
+        if not data and is_async:
+            raise EOFError("the client is gone")
         guard.count(h)
         return False
-    data = yield from _line(h, is_async)
+    data = yield from _line(h, is_async, timeout, end, LINE)
     words = data.split()
     user = None
     if len(words) == 3 and words[0] == b"1" and unhex(words[1], 16):
         user = b"" if words[2] == b"-" else unhex(words[2], 0)
     if user is None:
         return _refuse(h, "that is no beginning of version 1")
-    n, salt, stored, server_key = source.find(user)
+    try:
+        n, salt, stored, server_key = source.find(user)
+    except ValueError as e:
+        n, salt, stored, server_key = guard.damaged(h, e)
     reply = b"%s %s %d\n" % (hexlify(os.urandom(16)), hexlify(salt), n)
     text = encode(purpose) + b"\nAUTH " + b" ".join(words) + b"\n" + reply
     h.wfile.write(reply)
     if not is_async:
         h.wfile.flush()
-    data = yield from _line(h, is_async)
+    end = port.ticks_add(port.ticks_ms(), int(SECONDS * 1000))
+    data = yield from _line(h, is_async, timeout, end, LINE)
     proof = unhex(data.strip(), 32)
     key = yield from guard.turn(h)
     if key is None:
@@ -181,16 +186,21 @@ def _set_timeout(h, is_async, seconds):
 
 
 @port.coro
-def _line(h, is_async):
-    # Return the client's next line; b"" if that is none, or it comes too slowly: byte by byte, as
-    # each wait may last SECONDS, and a line has many bytes.
+def _line(h, is_async, timeout, end, n):
+    # Return the client's next line, or n bytes of it; b"": that is none, or the client is gone.
+    # Byte by byte, each in the time that is left until the tick end: a line in many pieces has no
+    # longer than in one. Raises OSError when that is over.
     data = b""
-    end = port.ticks_add(port.ticks_ms(), int(SECONDS * 1000))
-    while data[-1:] != b"\n":
+    while len(data) < n and data[-1:] != b"\n":
+        left = port.ticks_diff(end, port.ticks_ms())
+        if left <= 0:
+            raise OSError(ETIMEDOUT, "the client takes too long")
+        _set_timeout(h, is_async, min(timeout or SECONDS, left / 1000))
         c = h.rfile.read(1)
         if is_async:
             c = yield from c
-        if not c or len(data) >= LINE or port.ticks_diff(end, port.ticks_ms()) < 0:
+        if not c:
             return b""
         data += c
-    return data
+    _set_timeout(h, is_async, min(timeout or SECONDS, SECONDS))
+    return data if n < LINE or data[-1:] == b"\n" else b""

@@ -4,11 +4,14 @@ import io
 import sys
 
 from . import message, port
+from .weight import fits
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
 _STACK = 1500  # characters of a traceback that are sent
+_TEXT = 65536  # characters of an exception's text, of which the end is sent
+_LARGE = "(too large to be shown)"
 
 
 class RemoteError(Exception):
@@ -16,29 +19,69 @@ class RemoteError(Exception):
 
 
 def dump(exc, limit):
-    """Return the frame of an exception: its type, arguments and traceback. It raises nothing."""
-    text: Any = io.StringIO()
+    """Return the frame of an exception: its type, arguments and traceback. It raises nothing.
+
+    What would be too much of the arguments is left out, so that it takes no longer, and is not
+    longer, than limit bytes: 10 at least.
+    """
+    given: Any = None
+    try:
+        given = exc.args
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
+        given = ("its args raise %s" % type(e).__name__,)
+    if type(given) is not tuple:
+        given = ()  # a class of the user's has its own idea of them
+    args: Any = []
+    for arg in given:
+        try:
+            if not fits(arg, limit):
+                raise ValueError
+            args.append(message.encode(arg, message.max_depth - 2, None))  # two are around it
+        except Exception:
+            args.append(_safe(arg, limit))
+    stack = _trace(exc, given, limit)
+    name = type(exc).__name__
+    first = args[0] if args and type(args[0]) is str else given and _safe(given[0], limit) or ""
+    # Less and less of it, until it is short enough.
+    for parts in (
+        [name, args, stack[-min(_STACK, limit // 2) :]],
+        [name[:32], [first[: limit // 16]], stack[-limit // 16 :]],
+        [name[: limit // 8], [], ""],
+        ["", [], ""],
+    ):
+        body = _encode(parts)
+        if len(body) <= limit and _light(body, limit):
+            break
+    return b"%08dE" % len(body) + body
+
+
+def _light(body, limit):
+    # Return False if a board that gets this would refuse it.
     try:
         if port.platform:
+            message._check(body, limit)
+        return True
+    except message.MessageError:
+        return False
+
+
+def _trace(exc, given, limit):
+    # Return the traceback of an exception and its text, if that has an end.
+    text: Any = io.StringIO()
+    try:
+        if not port.platform:
+            port.print_exception(exc, text, lambda one: fits(one, max(limit, _TEXT)))
+        elif fits(given, limit, False):
             sys.print_exception(exc, text)
         else:
-            port.print_exception(exc, text)
-    except Exception as e:
+            text.write("%s: %s" % (type(exc).__name__, _LARGE))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:
         text.write("(its __str__ raises %s)" % type(e).__name__)
-    stack = text.getvalue()
-    args: Any = []
-    for arg in exc.args:
-        try:
-            args.append(message.encode(arg, message.max_depth, None))
-        except Exception:
-            args.append(_safe(arg))
-    name = type(exc).__name__
-    room = min(_STACK, limit // 2)
-    body = _encode([name, args, stack[-room:]])
-    if len(body) > limit:
-        text = [(exc.args and _safe(exc.args[0]) or "")[: limit // 16]]
-        body = _encode([name[:32], text, stack[-limit // 16 :]])
-    return b"%08dE" % len(body) + body
+    return text.getvalue()
 
 
 def _encode(obj):
@@ -47,11 +90,17 @@ def _encode(obj):
     return text.encode() if port.platform else text.encode("utf-8", "replace")
 
 
-def _safe(arg):
+def _safe(arg, limit):
     # Text for what cannot travel.
     try:
+        if isinstance(arg, str):
+            arg = arg[:200]
+        elif not fits(arg, limit):
+            return _LARGE
         return str(arg)[:200].encode("utf-8").decode()
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return "?"
 
 
@@ -116,13 +165,58 @@ def log(stream, verb, data, preposition, obj):
     if stream.log_level >= 2:
         print(bytes(data), file=file)
     if stream.log_level >= 3:
-        print(repr(obj), file=file)
+        try:
+            text = repr(obj)
+        except Exception as e:
+            text = "(its __repr__ raises %s)" % type(e).__name__
+        print(text, file=file)
     if hasattr(file, "flush"):
         file.flush()
 
 
+def log_frame(stream, verb, data, preposition):
+    """Do what log() does, for a frame with objects of remote.py: these are not asked for."""
+    log(stream, verb, data, preposition, _meaning(data) if stream.log_level >= 3 else None)
+
+
+class _Remote:
+    """What stands in the log for an object."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def __repr__(self):
+        return "<object %s>" % (self._number,)
+
+
+def _meaning(data):
+    # Return what a frame says.
+    body = bytes(data[9:])
+    try:
+        if data[8:9] == b"B":
+            return body
+        text = str(body, "utf-8")
+        if data[8:9] == b"S":
+            return text
+        obj = message.json.loads(text)
+        if data[8:9] == b"W":
+            return _Remote(obj[0])
+        if type(obj) is list or type(obj) is dict:
+            return message.decode(obj, message.max_depth, _stand_in)
+        return obj
+    except Exception:
+        return body
+
+
+def _stand_in(tag, x):
+    return _Remote(x if tag == "o" else x[0]) if tag in "ow" else None
+
+
 def logged(stream, head, body, unwrap):
     """Return what message.loads returns of a frame, after it was logged; raise what it raises."""
+    if unwrap and stream.log_level >= 3:
+        log_frame(stream, "RECV", head + body, "FROM")
+        return message.loads(head[8:], body, stream, unwrap)
     try:
         obj: Any = message.loads(head[8:], body, stream, unwrap)
     except Exception as e:

@@ -145,6 +145,21 @@ def count(h, name="refused"):
         add(name)
 
 
+def damaged(h, error):
+    """Tell the owner of a users file that a line of it is damaged; the client h need not know.
+
+    Returns what stands for the entry, which looks as if there were none. Raises error if that
+    says something else.
+    """
+    like = getattr(error, "like", None)
+    if like is None:
+        raise error
+    report = getattr(h.server, "_se_report", None)
+    if report:
+        report(h.request, h.client_address, error)
+    return like
+
+
 @port.coro
 def turn(h, hold=False):
     """Wait until the address of the handler h may try again. A coroutine.
@@ -190,6 +205,9 @@ def check(h, users, user, password):
     ok = None
     try:
         ok = yield from users.check(user, password, h if hasattr(h, "_se_blame") else None)
+    except ValueError as e:
+        damaged(h, e)
+        ok = False
     finally:
         tell(key, ok)
     return ok

@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 import types
+import weakref
 from _thread import get_ident
 from typing import Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "discard",
     "add_stack",
     "allow_reuse_address",
+    "attributes",
     "timeout",
     "bind",
     "collect",
@@ -39,10 +41,14 @@ __all__ = [
     "dumps",
     "fsync",
     "get_ident",
+    "has_contains",
     "hold",
     "internal",
+    "is_users",
     "iscoroutinefunction",
     "makefile",
+    "own",
+    "parts",
     "pbkdf2_hmac",
     "print_exception",
     "replace",
@@ -222,10 +228,24 @@ def shutdown(sock):
     sock.shutdown(socket.SHUT_WR)
 
 
-def print_exception(exc, file):
-    """Print exc, None: the one that is being handled, and its traceback to file."""
+def print_exception(exc, file, fits=None):
+    """Print exc, None: the one that is being handled, and its traceback to file.
+
+    fits  a function that tells whether an exception has a text of some length; None: it has.
+          If one in the chain has none, only the lines that led to exc are printed
+    """
     if exc is None:
         traceback.print_exc(file=file)
+        return
+    one = exc
+    left = _CHAIN if fits else 0
+    while one is not None and left and fits(one):
+        one = one.__cause__ or one.__context__
+        left -= 1
+    if fits and one is not None:
+        print("Traceback (most recent call last):", file=file)
+        traceback.print_tb(exc.__traceback__, file=file)
+        print("%s: (too large to be shown)" % type(exc).__name__, file=file)
     else:
         traceback.print_exception(type(exc), exc, exc.__traceback__, file=file)
 
@@ -234,6 +254,97 @@ def dumps(obj):
     """Return obj as JSON without spaces, as short as MicroPython's is."""
     return json.dumps(obj, ensure_ascii=False, separators=(",", ":"))
 
+
+# Remote objects: which of what is asked of one is the user's own code.
+
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_SITE = os.path.join(_STDLIB, "site-packages")
+_deep: Any = weakref.WeakKeyDictionary()  # class: whether Python looks into its instances
+_LOOKS = ("__repr__", "__str__", "__eq__", "__lt__", "__hash__")
+# What has no text, comparison or hash but by its identity, and from which it is far to an end.
+_LEAVES: Any = (int, float, str, bytes, bytearray, types.FunctionType)
+_LEAVES += (types.BuiltinFunctionType, types.MethodType, types.GeneratorType) + internal
+
+
+def is_users(function):
+    """Return True if a method or function is written in Python, and not in a room of Python's."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None:
+        return False
+    name = code.co_filename
+    return not name.startswith("<frozen ") and (
+        not name.startswith(_STDLIB) or name.startswith(_SITE)
+    )
+
+
+def own(obj, name):
+    """Return False if Python itself does what an operator, as "__eq__", asks of obj."""
+    kind = type(obj)
+    # What object has of these asks for the other one.
+    for a, b in (("__str__", "__repr__"), ("__ne__", "__eq__")):
+        if name == a and getattr(kind, a) is getattr(object, a):
+            name = b
+    function = getattr(kind, name, None)
+    if function is None or function is getattr(object, name, None):
+        return True  # it has none, or goes by the identity
+    # A dataclass has functions in Python that nobody wrote.
+    generated = hasattr(kind, "__dataclass_fields__") and (
+        getattr(getattr(function, "__code__", None), "co_filename", "")[:1] == "<"
+    )
+    return is_users(function) and not generated
+
+
+def parts(x):
+    """Return containers of what Python looks at for the text, comparison or hash of x."""
+    kind = type(x)
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        return (x,)
+    if kind is dict:
+        return (x, x.values())
+    if isinstance(x, _LEAVES):
+        return ()
+    deep = _deep.get(kind)
+    if deep is None:
+        deep = _deep[kind] = not all(own(x, name) for name in _LOOKS)
+    if not deep:
+        return ()
+    if isinstance(x, BaseException):
+        return (_texts(x),)
+    return ([y for y in gc.get_referents(x) if not isinstance(y, internal)],)
+
+
+def _texts(exc):
+    # Return what is in the text of an exception, whatever its class says of its args.
+    found = [BaseException.__dict__["args"].__get__(exc), getattr(exc, "__notes__", None)]
+    if isinstance(exc, OSError):
+        found += [OSError.__dict__[name].__get__(exc) for name in ("filename", "filename2")]
+    return found
+
+
+def attributes(obj):
+    """Return {name: value} of an instance's attributes, in __slots__ too; None: it has none."""
+    found = dict(getattr(obj, "__dict__", ()))
+    slots = hasattr(obj, "__dict__")
+    for kind in type(obj).__mro__:
+        names: Any = kind.__dict__.get("__slots__") or ()
+        for name in (names,) if isinstance(names, str) else names:
+            slots = True
+            try:
+                if isinstance(kind.__dict__.get(name), types.MemberDescriptorType):
+                    found[name] = getattr(obj, name)
+            except AttributeError:
+                continue  # nothing is in it
+    return found if slots else None
+
+
+def has_contains(kind):
+    """Return False if `in` goes through all that an __iter__ of the user's gives."""
+    if is_users(getattr(kind, "__contains__", None)):
+        return True
+    return hasattr(kind, "__contains__") and not is_users(getattr(kind, "__iter__", None))
+
+
+_CHAIN = 100  # exceptions, each in the handling of the one before
 
 _hook: Any = None  # what sys.excepthook was before add_stack
 

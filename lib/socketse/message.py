@@ -31,6 +31,7 @@ max_depth = 16  # of containers in each other: a board's thread has little stack
 
 platform = port.platform
 _HEAD = const(9)
+_LONGEST = const(99999999)  # what eight digits can tell
 _EXACT = 1 << 53  # ints up to here are the same in every JSON
 # Bytes of a body that are asked for at once; a longer one gets its room before it comes.
 _PIECE = const(256)
@@ -51,7 +52,12 @@ else:
 
 
 class MessageError(ValueError):
-    """What came is no message, or too large: the stream is of no use any more."""
+    """What came is no message, or too large: the stream is of no use any more.
+
+    whole  True: it was only too much for a board's heap, and came whole: the stream can go on
+    """
+
+    whole = False
 
 
 class SocketClosed(EOFError):
@@ -126,8 +132,9 @@ def _pairs(x, depth, wrap):
     for key in x:
         if type(key) is not str or key[:1] == "!":
             found: Any = []
-            for key in x:
-                found.append([encode(key, depth - 1, wrap), encode(x[key], depth - 1, wrap)])
+            for key, value in x.items():  # x[key] would ask for the hash of a remote key
+                key = encode(key, depth - 1, wrap)
+                found.append([key, encode(value, depth - 1, wrap)])
             return {"!d": found}
     found = {}
     for key in x:
@@ -138,13 +145,14 @@ def _pairs(x, depth, wrap):
 def decode(x, depth, unwrap):
     """Return what encode() was given; lists and dicts of x are used again.
 
-    unwrap  None, or a function that is called with "w" or "o" and what stands for an object
+    unwrap  None, or a function that is called with "w" or "o" and what stands for an object, and
+            with "k" and a key of a dict, or the list of a set's members
     Raises MessageError, or for what is wrong in other ways what Python raises.
     """
-    if not depth:
-        raise MessageError("deeper than %d containers" % max_depth)
     depth -= 1
     if type(x) is list:
+        if depth < 0:
+            raise MessageError("deeper than %d containers" % max_depth)
         for i in range(len(x)):
             if type(x[i]) is list or type(x[i]) is dict:
                 x[i] = decode(x[i], depth, unwrap)
@@ -154,6 +162,8 @@ def decode(x, depth, unwrap):
             if len(x) > 1 or len(key) != 2:
                 break
             return _tagged(key[1], x[key], depth, unwrap)
+        if depth < 0:
+            break
         if type(x[key]) is list or type(x[key]) is dict:
             x[key] = decode(x[key], depth, unwrap)
     else:
@@ -178,23 +188,30 @@ def _tagged(tag, x, depth, unwrap):
     if tag == "w":
         if unwrap:
             return unwrap(tag, x)
+    elif tag == "c":
+        x, imag = decode(x, 1, None)
+        if str(imag)[:1] == "-":  # MicroPython adds it to 0, and -0.0 would be lost
+            return -complex(-x, -imag)
+        return complex(x, imag)
     elif tag == "d":
         found = {}
         for pair in x:
             decode(pair, depth + 1, unwrap)
             key, value = pair
+            if unwrap:
+                unwrap("k", key)
             found[key] = value
         return found
     else:
         decode(x, depth + 1, unwrap)
         if tag == "t":
             return tuple(x)
+        if unwrap and tag in "sz":
+            unwrap("k", x)
         if tag == "s":
             return set(x)
         if tag == "z":
             return frozenset(x)
-        if tag == "c":
-            return complex(x[0], x[1])
         if tag == "l":
             return _Slicer()[x[0] : x[1] : x[2]]
     raise MessageError("no objects are expected here")
@@ -224,7 +241,9 @@ def dumps(obj, limit, wrap=None):
             kind = b"%08dW"
             obj = obj["!w"]
         obj = _dumps(obj).encode()
-    if len(obj) > limit:
+        if platform and len(obj) > _SMALL:
+            _check(obj, limit)  # another board like this would refuse it
+    if len(obj) > min(limit, _LONGEST):
         raise MessageError("a message of %d bytes, more than max_message: %d" % (len(obj), limit))
     return kind % len(obj) + obj
 
@@ -243,7 +262,7 @@ def loads(kind, body, stream, unwrap=None):
                 return str(body, "utf-8")
             if kind not in b"EW":
                 raise MessageError("unknown kind of message: %r" % kind)
-        if len(body) > _SMALL:
+        if platform and len(body) > _SMALL:
             _check(body, getattr(stream, "max_message", max_message))
         obj = str(body, "utf-8")
         if platform:
@@ -280,7 +299,9 @@ def _check(body, limit):
 
         size = weigh(body)
         if size > limit + _SPARE:
-            raise MessageError("data of %d bytes of heap, max_message is %d" % (size, limit))
+            e = MessageError("data of %d bytes of heap, max_message is %d" % (size, limit))
+            e.whole = True
+            raise e
 
 
 def head(data, stream):
@@ -324,12 +345,19 @@ def send(stream, obj, wrap=None):
     Exceptions are raised at the other end. Raises TypeError or ValueError for what cannot travel,
     MessageError, a ValueError, for what is longer than the stream's max_message, OSError.
     """
+    data = _outgoing(stream, obj, wrap)
+    stream.write(data)
+    _first(stream, b"")  # it is told now, and not if nothing was taken
+
+
+def _outgoing(stream, obj, wrap):
+    # Return the bytes to be sent.
     data = dumps(obj, getattr(stream, "max_message", max_message), wrap)
     if getattr(stream, "log_level", 0):
         from .faults import log
 
         log(stream, "SEND", data, "TO", obj)
-    stream.write(_first(stream, data))
+    return data if getattr(stream, "se_met", 0) & 1 else b"00000001V1" + data
 
 
 def recv(stream, unwrap=None):
@@ -361,8 +389,21 @@ def receive(stream):
 
 
 async def asend(stream, obj, wrap=None):
-    """send() for a handler with async methods; waits until it is sent."""
-    send(stream, obj, wrap)
+    """send() for a handler with async methods; waits until it is sent.
+
+    What others have written before is sent first, and a long message in pieces of max_pending
+    bytes.
+    """
+    data = _outgoing(stream, obj, wrap)
+    n = stream.max_pending
+    while stream._se_out or len(data) > n:
+        if not stream._se_out:
+            stream.write(data[:n])
+            _first(stream, b"")
+            data = data[n:]
+        await stream.drain()
+    stream.write(data)
+    _first(stream, b"")
     await stream.drain()
 
 

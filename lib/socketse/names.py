@@ -4,6 +4,14 @@ Each name that getattr, hasattr and their like are asked for stays in the heap, 
 """
 
 
+def remembered(name):
+    """Return True if MicroPython remembers the name: what it costs is paid.
+
+    Text that is made anew is the one text that is remembered, or else another one.
+    """
+    return str(name.encode(), "utf-8") is name
+
+
 def has(thing, name):
     """Return True if thing has an attribute of that name, or makes some as they are asked for."""
     own = False  # True: of a class in Python, whose properties dir() would call

@@ -1,52 +1,74 @@
-"""What a remote session needs less often than calls: the other requests, operators, refusals."""
+"""What a remote session needs less often than calls: the other requests, refusals."""
 
 from . import message, port
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
 
-_WIDE = 0x10000  # items or bits that a multiplication or a power may give
-# What takes all that is in its argument.
-_TAKES = (
-    "extend update union intersection difference symmetric_difference intersection_update "
-    "difference_update symmetric_difference_update issubset issuperset isdisjoint fromkeys "
-    "__iadd__"
-).split()
-# What looks into containers in containers.
-_WALKS = (
-    "__str__ __repr__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __contains__ __hash__ "
-    "index count remove sort"
-).split()
+
+_PCS = ("", "linux", "darwin")  # of those that have room for one more handshake
+# A TLS record (RFC 8446, 6): the alert access_denied. Any client understands it.
+_ALERT = b"\x15\x03\x03\x00\x02\x02\x31"
 
 
 async def accept(session):
-    """Return True if the client of a session has proven that it knows a secret."""
-    from . import auth
+    """Return True if the client of a session may come in: if it has proven to know a secret.
 
-    user = await auth.accept(session, session.server.secret, b"remote")
-    if user is None:
-        return False
-    if user is False:
-        error = PermissionError if not port.platform else OSError
-        refusal = error(13, "this server wants a secret")
+    With TLS on a PC the address is looked at again: see refuse().
+    """
+    server = session.server
+    refusal: Any = None
+    if server.ssl_context is not None and port.platform in _PCS:
+        from .server import TCPServer
+
+        if not TCPServer.verify_request(server, session.request, session.client_address):
+            server._se_count("refused")
+            refusal = _locked(server, session.client_address)
+    if server.secret is not None and not refusal:
+        from . import auth
+
+        user = await auth.accept(session, server.secret, b"remote")
+        if user is None:
+            return False
+        if user is False:
+            refusal = _denied("this server wants a secret")
+        else:
+            session.user = user
+    if refusal:
         session.write(message._first(session, message.dumps(refusal, session.max_message)))
-        return False
-    session.user = user
-    return True
+    return not refusal
 
 
 def refuse(server, request, client_address):
-    """Tell the client that its address may not connect."""
-    text = "Connect from %s to %s port %s locked" % (
-        client_address[0],
-        server.server_address[0],
-        server.server_address[1],
-    )
-    kind = PermissionError if not port.platform else OSError
+    """Tell the client that its address may not connect. Return True if that is for accept().
+
+    With TLS it cannot be told before the handshake. A PC does that one; a board, for which it
+    would cost the place of another client, sends TLS's own alert.
+    """
+    data = _ALERT
+    if server.ssl_context is None:
+        refusal = _locked(server, client_address)
+        data = b"00000001V1" + message.dumps(refusal, server.max_message)
+    elif port.platform not in _PCS:
+        request = request.socket  # past TLS, which has not begun
+    else:
+        return True
     try:
-        request.send(b"00000001V1" + message.dumps(kind(13, text), server.max_message))
+        request.send(data)
     except OSError:
         server._se_count("errors")  # it is gone already
+    return False
+
+
+def _locked(server, client_address):
+    return _denied(
+        "Connect from %s to %s port %s locked"
+        % (client_address[0], server.server_address[0], server.server_address[1])
+    )
+
+
+def _denied(text):
+    return (PermissionError if not port.platform else OSError)(13, text)
 
 
 def operate(session, verb, request):
@@ -55,10 +77,14 @@ def operate(session, verb, request):
     limit = session.max_message
     name: Any = request[2] if len(request) > 2 else None
     args = request[3] if len(request) > 3 else ()
+    kwargs = request[4] if len(request) > 4 else {}
+    if kwargs and port.platform:
+        from .bounds import admit
+
+        admit(session, kwargs)
     if verb == "NEW":
         if session.se_objects[0] is not None:
             raise ValueError("NEW comes once in a session")
-        kwargs = request[4] if len(request) > 4 else {}
         make: Any = server.user_class or Functions
         obj: Any = make(*args, **kwargs)
         session.se_objects[0] = obj
@@ -72,11 +98,17 @@ def operate(session, verb, request):
     elif verb == "OPS":
         if server.expose is not None and name not in server.expose:
             raise AttributeError("%r is not for clients" % (name,))
+        if name is None:
+            raise ValueError("OPS without an operator")
         if name == "__call__":
-            found = obj(*args, **(request[4] if len(request) > 4 else {}))
+            found = obj(*args, **kwargs)
         else:
-            bound(session, obj, name, args)
-            found = _operator(obj, name, args, limit)
+            from .bounds import bound
+            from .operators import operator
+
+            if isinstance(obj, session.builtin) or not port.platform and not port.own(obj, name):
+                bound(session, obj, name, args)
+            found = operator(session, obj, name, args)
     elif verb == "GET":
         own = obj is session.se_objects[0] and server.functions.get(name)
         if own:
@@ -87,6 +119,12 @@ def operate(session, verb, request):
             return _object(-2 if own else -1, found, "method", name)
     elif verb == "SET":
         session.check(obj, name)
+        if port.platform:
+            if not hasattr(obj, "__dict__"):
+                raise AttributeError("%r has no attributes to set" % type(obj).__name__)
+            from .bounds import admit
+
+            admit(session, (name,))
         setattr(obj, name, args)
     elif verb == "DEL":
         session.getattr(obj, name)  # it is there
@@ -96,53 +134,6 @@ def operate(session, verb, request):
     elif verb != "DROP":
         raise ValueError("unknown request %r" % (verb,))
     return message.dumps(found, limit, session.wrap)
-
-
-def bound(session, obj, name, args):
-    """Raise if what a client wants of one of Python's own objects may have no end.
-
-    A list that gets its own iterator grows for ever, one that gets itself doubles, and lists
-    in lists in lists may be the same few, shown or compared over and over.
-    """
-    if name == "__contains__" and not hasattr(obj, name) and _iter(obj) is obj:
-        raise TypeError("'in' is not for what may have no end")
-    builtin = session.builtin
-    if not isinstance(obj, builtin):
-        return
-    limit = session.max_message
-    takes = name in _TAKES or name == "__setitem__" and type(args[0]) is slice
-    for x in args:
-        if isinstance(x, builtin[1:]):
-            if _length(x, 1) > limit:
-                raise MemoryError("an argument of more items than max_message")
-        elif takes and _iter(x):
-            raise TypeError("%r of what may have no end" % name)
-    if name in _WALKS:  # two are compared as deep as both of them are: obj is enough
-        _walk(obj, session.containers, limit, message.max_depth)
-
-
-def _iter(x):
-    # Return an iterator of x, or None.
-    try:
-        return iter(x)
-    except TypeError:
-        return None
-
-
-def _walk(x, containers, left, depth):
-    # Return left without the items of containers in x. Raises MemoryError if these are more.
-    if not isinstance(x, containers):
-        return left
-    if not depth:
-        raise ValueError("deeper than %d containers" % message.max_depth)
-    if isinstance(x, dict):
-        x = x.values()
-    for y in x:
-        if isinstance(y, containers):
-            left = _walk(y, containers, left - len(y), depth - 1)
-            if left < 0:
-                raise MemoryError("more items in containers than max_message")
-    return left
 
 
 class Functions:
@@ -170,6 +161,13 @@ def _names(session, obj):
     return sorted(found)
 
 
+def _attributes(obj):
+    # Return a dict of an instance's attributes; None: it is none that could have any.
+    if port.platform:
+        return getattr(obj, "__dict__", None)
+    return port.attributes(obj)
+
+
 def _copy(session, obj, limit):
     # Return the frame of a copy of obj; what is in it and no value stays here.
     expose = session.server.expose
@@ -181,12 +179,18 @@ def _copy(session, obj, limit):
         if expose is not None and "__iter__" not in expose:
             raise AttributeError("'__iter__' is not for clients")
         found = obj
-        if type(obj) is not base:  # what is derived from it
-            found = base(obj.items() if base is dict else obj)
-    elif type(obj) not in (tuple, frozenset) and hasattr(obj, "__dict__"):
+        if type(obj) is not base:  # what is derived from it, and may give items without an end
+            found = []
+            for x in obj.items() if base is dict else obj:
+                found.append(x)
+                if len(found) > limit:
+                    raise message.MessageError("a copy of more items than max_message")
+            found = base(found)
+    elif type(obj) not in (tuple, frozenset) and _attributes(obj) is not None:
+        attributes = _attributes(obj)
         found = {}
         for name in _names(session, obj):
-            value = obj.__dict__.get(name, len)
+            value = attributes.get(name, len)
             if not session.is_function(value) and not isinstance(value, session.internal):
                 found[name] = value
     else:
@@ -205,120 +209,3 @@ def _copy(session, obj, limit):
     if len(body) > limit:
         raise message.MessageError("a copy of %d bytes, more than max_message" % len(body))
     return b"%08dP" % len(body) + body
-
-
-def _operator(a, name, args, limit):
-    # Few could be asked for by their name: MicroPython's own types have no such attributes.
-    n = len(args)
-    if n == 0:
-        if name == "__len__":
-            return len(a)
-        if name == "__iter__":
-            return iter(a)
-        if name == "__next__":
-            return next(a)
-        if name == "__str__":
-            return str(a)
-        if name == "__repr__":
-            return repr(a)
-        if name == "__bool__":
-            return bool(a)
-        if name == "__hash__":
-            return hash(a)
-        if name == "__neg__":
-            return -a
-        if name == "__pos__":
-            return +a
-        if name == "__invert__":
-            return ~a
-        if name == "__abs__":
-            return abs(a)
-        if name == "__int__":
-            return int(a)
-        if name == "__float__":
-            return float(a)
-        if name == "__reversed__":
-            return reversed(a)
-    elif n == 2:
-        if name == "__setitem__":
-            a[args[0]] = args[1]
-            return None
-    elif n == 1:
-        b = args[0]
-        if name == "__getitem__":
-            return a[b]
-        if name == "__delitem__":
-            del a[b]
-            return None
-        if name == "__contains__":
-            return b in a
-        if name == "__eq__":
-            return a == b
-        if name == "__ne__":
-            return a != b
-        if name == "__lt__":
-            return a < b
-        if name == "__le__":
-            return a <= b
-        if name == "__gt__":
-            return a > b
-        if name == "__ge__":
-            return a >= b
-        return _binary(a, b, name, limit)
-    raise ValueError("unknown operator %r of %d arguments" % (name, n))
-
-
-def _binary(a, b, name, limit):
-    if name[:3] == "__r" and name != "__rshift__":
-        a, b = b, a
-        name = "__" + name[3:]
-    if name == "__add__":
-        return a + b
-    if name == "__iadd__":
-        a += b
-        return a
-    if name == "__sub__":
-        return a - b
-    if name == "__mul__":
-        # On 32 bits MicroPython itself would crash: it multiplies the sizes without looking.
-        if _length(a, b) > limit or _length(b, a) > limit:
-            raise MemoryError("a result of more items than max_message")
-        return a * b
-    if name == "__truediv__":
-        return a / b
-    if name == "__floordiv__":
-        return a // b
-    if name == "__mod__":
-        if not isinstance(a, (str, bytes, bytearray)):  # "%999999999d"
-            return a % b
-    if name == "__pow__":
-        bits = _bits(a) if isinstance(a, int) else 1
-        if abs(b) * bits < _WIDE if isinstance(b, int) else not isinstance(a, int):
-            return a**b
-    if name == "__and__":
-        return a & b
-    if name == "__or__":
-        return a | b
-    if name == "__xor__":
-        return a ^ b
-    if name == "__lshift__":
-        if not isinstance(a, int) or b < _WIDE:
-            return a << b
-    if name == "__rshift__":
-        return a >> b
-    raise ValueError("unknown operator %r, or too large a result" % name)
-
-
-def _length(items, n):
-    # Return how many items there are in items * n.
-    if not isinstance(n, int):
-        return 0
-    try:
-        return len(items) * n
-    except TypeError:
-        return 0  # it has none
-
-
-def _bits(a):
-    # Return how many bits a has, but for a few.
-    return len("%x" % a) * 4

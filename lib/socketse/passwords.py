@@ -47,7 +47,13 @@ class PasswordHandler(AsyncStreamRequestHandler):
         Returns True if it is changed for good, False if user or old is wrong.
         Raises ValueError, whose text the client gets, for a new one that is not taken.
         """
-        return (yield from self.users.change(user, old, new, self))
+        try:
+            return (yield from self.users.change(user, old, new, self))
+        except ValueError as e:
+            if not hasattr(e, "like"):
+                raise
+            guard.damaged(self, e)
+            return False
 
     async def handle(self):
         """Talk to one client."""

@@ -25,8 +25,8 @@ _ROOM = 256
 # Python asks for these by their names, and so does a request. With __r: where a value is on the
 # left and the proxy on the right.
 _OPERATORS = (
-    "len str repr bool hash neg pos invert abs int float reversed "
-    "setitem getitem delitem contains eq ne lt le gt ge iadd add sub mul truediv floordiv mod pow "
+    "len str repr bool neg pos invert abs int float reversed "
+    "setitem getitem delitem contains lt le gt ge iadd add sub mul truediv floordiv mod pow "
     "and or xor lshift rshift radd rsub rmul rtruediv rfloordiv rmod rpow rand ror rxor "
     "rlshift rrshift"
 )
@@ -128,10 +128,22 @@ class Session(message.Stream):
         Raises the server's exception, ConnectionLost, and if the server takes too long what a
         socket raises for that; then the session is at its end.
         """
+        data, body = self._held(self._ask, verb, number, name, args, kwargs, timeout)
+        # Not while the session is held: to put a proxy into a set or dict is to ask for its hash.
+        try:
+            return message.loads(data[8:], body, self, self._unwrap)
+        except message.MessageError:
+            if self.socket is None:
+                raise ConnectionLost(107, "the connection is lost")  # ENOTCONN; meanwhile
+            self._held(self._lose)  # whatever comes next cannot be trusted
+            raise
+
+    def _held(self, function, *args):
+        # Call a function while no other thread has this session.
         if self._lock:
             self._lock.acquire()
         try:
-            return self._ask(verb, number, name, args, kwargs, timeout)
+            return function(*args)
         finally:
             if self._lock:
                 self._lock.release()
@@ -139,16 +151,10 @@ class Session(message.Stream):
     def alone(self, function, *args):
         """Call a function of a list or dict of this session's while no other thread does."""
         # With a GIL that is so, and a finalizer may come in the middle of a request.
-        lock = self._lock if port.platform else None
-        if lock:
-            lock.acquire()
-        try:
-            return function(*args)
-        finally:
-            if lock:
-                lock.release()
+        return self._held(function, *args) if port.platform else function(*args)
 
     def _ask(self, verb, number, name, args, kwargs, timeout):
+        # Send a request; return the answer's first bytes and body.
         if self.socket is None:
             raise ConnectionLost(107, "the session is closed or its connection lost")  # ENOTCONN
         request = [verb, number, name, args if verb == "SET" else list(args), kwargs or {}]
@@ -164,12 +170,7 @@ class Session(message.Stream):
                 break
             drop = ["DROP", 0, None, [], {}, self._dropped()]
             self._exchange(message.dumps(drop, self.max_message), timeout)
-        data, body = self._exchange(data, timeout)
-        try:
-            return message.loads(data[8:], body, self, self._unwrap)
-        except message.MessageError:
-            self._lose()  # whatever comes next cannot be trusted
-            raise
+        return self._exchange(data, timeout)
 
     def _dropped(self):
         # Return some of the objects that have no proxy any more: [id, times, ...].
@@ -182,10 +183,10 @@ class Session(message.Stream):
     def _exchange(self, data, timeout):
         # Send a frame and return the answer's first bytes and body.
         if self.log_level:
-            from .faults import log
+            from .faults import log_frame
 
             # Not the request itself: to show a proxy is to ask for it, in the middle of this.
-            log(self, "SEND", data, "TO", str(data[9:], "utf-8"))
+            log_frame(self, "SEND", data, "TO")
         try:
             if timeout is not None:
                 self.socket.settimeout(timeout)
@@ -210,9 +211,9 @@ class Session(message.Stream):
                 raise
             raise ConnectionLost(104, "the connection is lost: %s" % (e,))  # ECONNRESET
         if self.log_level:
-            from .faults import log
+            from .faults import log_frame
 
-            log(self, "RECV", data + body, "FROM", body)
+            log_frame(self, "RECV", data + body, "FROM")
         return data, body
 
     def _lose(self):
@@ -247,6 +248,8 @@ class Session(message.Stream):
         return None
 
     def _unwrap(self, tag, x):
+        if tag == "k":
+            return None  # what is a key at the server can be one here
         if tag != "w":
             raise message.MessageError("an object of the client's comes back")
         number, text, kind, module = x
@@ -376,6 +379,31 @@ class Proxy:
 
     def __exit__(self, *args):
         self.close()
+
+    def __hash__(self):
+        """Return the object's hash, as == compares objects; of its identity if that is hidden."""
+        try:
+            return self._ask("OPS", "__hash__")
+        except AttributeError:  # the server's expose
+            return hash(id(self._session) ^ self._id)
+
+    def __eq__(self, other):
+        return self._same("__eq__", other)
+
+    def __ne__(self, other):
+        return self._same("__ne__", other)
+
+    def _same(self, name, other):
+        # Return how the object compares; what the server cannot know of is another one.
+        try:
+            message.encode(other, message.max_depth - 2, self._session._wrap)
+        except (TypeError, ValueError):
+            return name == "__ne__"
+        try:
+            return self._ask("OPS", name, (other,))
+        except AttributeError:  # the server's expose
+            same = isinstance(other, Proxy) and self._id == other._id
+            return same == (name == "__eq__")
 
 
 def _operator(name):

@@ -50,6 +50,10 @@ class RemoteMixIn:
     secret: "Any" = None  # what clients have to prove that they know, see auth.py
     on_request: "Any" = None  # called with session and request before each, to see or refuse it
     max_objects = 256  # of one session
+    # Of keyword arguments and attributes, which MicroPython never forgets: those that clients may
+    # use although they are not in the program, and how many others, a quarter of them per session.
+    names: "Any" = ()
+    max_names = 64
     max_message = message.max_message  # bytes of a message
     max_calls = 1000 if port.platform else 10000  # of one session in a second: more have to wait
     session_timeout: "float | None" = 600  # seconds that a client may be silent
@@ -69,8 +73,9 @@ class RemoteMixIn:
                     "anybody could use your objects at %r: say who may, with secret= or allow=; "
                     'allow=["*"] for all' % host
                 )
-        if isinstance(self.expose, str):
-            raise TypeError("expose: a tuple of names, not a text: %r" % self.expose)
+        for text in (self.expose, self.names):
+            if isinstance(text, str):
+                raise TypeError("a tuple of names, not a text: %r" % text)
         if isinstance(self.secret, (str, bytes)):
             from .auth import Secret
 
@@ -94,8 +99,7 @@ class RemoteMixIn:
             return True
         from .operate import refuse
 
-        refuse(self, request, client_address)
-        return False
+        return refuse(self, request, client_address)
 
 
 class RemoteServer(RemoteMixIn, MultiplexingTCPServer):
@@ -113,7 +117,7 @@ def __getattr__(name):
 
         def _se_prepare(self):
             # Now, and not in several threads at once: they would see them half made.
-            from . import faults, operate  # noqa: F401
+            from . import bounds, faults, operate, operators, weight  # noqa: F401
 
             if self.secret is not None:
                 from . import auth  # noqa: F401

@@ -24,7 +24,7 @@ def find(name):
         "port:: host:: trouble:: workers:: limits:: options:: allow:: alone:: table:: hub::",
         "tls::plain tlssocket:: certificates:server_context/client_context:",
         "names:: revive:: mixed:: plain:: tell:: services::stream classics::services",
-        "operate:: session::stream faults:RemoteError:message",
+        "operate:: operators:: bounds:: weight:: session::stream faults:RemoteError:message",
         "message:MessageError/SocketClosed: proxy:Client/ConnectionLost/connect:message",
         "remote:RemoteServer/ThreadingRemoteServer:hub/server/stream/message/session",
         "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",

@@ -6,10 +6,11 @@ What clients reach is decided here: check() says which names, wrap() which objec
 from .stream import AsyncStreamRequestHandler  # first: the largest compiles best
 
 # isort: split
+import collections
 import sys
 
 from . import message, port
-from .names import has
+from .names import has, remembered
 from .port import const
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -23,10 +24,23 @@ if not port.platform:
     _INTERNAL = port.internal
 # Of text, bytes and ints: what gives more than it gets.
 _WIDE = "format format_map center ljust rjust zfill expandtabs replace translate join to_bytes"
-# Python's own containers, and what they show of themselves: see operate.bound().
+# Python's own types, of which bounds.bound() looks at what is asked.
 _pairs: "Any" = {}
-_CONTAINERS = (list, dict, set, tuple, frozenset, type(_pairs.values()), type(_pairs.items()))
-_BUILTIN = (_GENERATOR,) + _CONTAINERS + (bytearray, bytes, str, int, range, type(_pairs.keys()))
+_BUILTIN: "Any" = (
+    _GENERATOR,
+    list,
+    dict,
+    set,
+    tuple,
+    frozenset,
+    bytearray,
+    bytes,
+    str,
+    int,
+    range,
+)
+_BUILTIN += (type(_pairs.keys()), type(_pairs.values()), type(_pairs.items()))
+_BUILTIN += (getattr(collections, "deque", list),)
 platform = port.platform
 _PIECE = const(256)  # bytes asked for at once, as in message.py
 _free = message._Slicer()  # in the place of an object that was dropped
@@ -48,7 +62,6 @@ class Session(AsyncStreamRequestHandler):
     server: "Any"
     is_function = staticmethod(is_function)
     internal = _INTERNAL
-    containers = _CONTAINERS
     builtin = _BUILTIN
     user = ""  # who has proven to know a secret
 
@@ -57,7 +70,7 @@ class Session(AsyncStreamRequestHandler):
         server = self.server
         self.max_message = server.max_message
         # An answer in full, and the beginning of the next.
-        self.max_pending = 2 * server.max_message
+        self.max_pending = 2 * server.max_message + 64
         self.timeout = server.session_timeout
         self.se_objects: Any = [None]  # by id
         self.se_counts: Any = [1]  # how often the client was told of each
@@ -77,7 +90,7 @@ class Session(AsyncStreamRequestHandler):
 
     async def handle(self):
         """Answer the requests until BYE, or the end of the stream."""
-        if self.server.secret is not None:
+        if self.server.secret is not None or self.server.ssl_context is not None:
             from .operate import accept
 
             if not await accept(self):
@@ -96,11 +109,12 @@ class Session(AsyncStreamRequestHandler):
                     self.se_quick = not self.log_level
             except message.MessageError as e:
                 data = message.dumps(e, self.max_message)
-                self.se_objects = None
+                if not e.whole:
+                    self.se_objects = None
             if self.log_level:
-                from .faults import log
+                from .faults import log_frame
 
-                log(self, "SEND", data, "TO", data[8:])
+                log_frame(self, "SEND", data, "TO")
             if not self.se_met & 1:
                 data = message._first(self, data)
             self.write(data)
@@ -123,6 +137,17 @@ class Session(AsyncStreamRequestHandler):
         try:
             server = self.server
             size = len(request)
+            if (
+                type(verb) is not str
+                or size > 2
+                and type(request[2]) is not str
+                or size > 3
+                and type(request[3]) is not list
+                or size > 4
+            ):
+                from .bounds import shape
+
+                shape(request)
             if server.on_request:
                 server.on_request(self, request)
             if verb == "BYE":
@@ -139,14 +164,19 @@ class Session(AsyncStreamRequestHandler):
                 if server.functions and obj is self.se_objects[0]:
                     method = server.functions.get(name)
                 if method is None:
-                    if self.check(obj, name):
-                        from .operate import bound
-
-                        bound(self, obj, name, request[3] if size > 3 else ())
+                    own = self.check(obj, name)
                     method = self.find(obj, name)
                     if isinstance(method, _INTERNAL):
                         raise AttributeError("%r is not for clients" % name)
+                    if own or not platform and not port.is_users(method):
+                        from .bounds import bound
+
+                        bound(self, obj, name, *request[3:5])
                 if size > 4:
+                    if platform:
+                        from .bounds import admit
+
+                        admit(self, request[4])
                     found = method(*request[3], **request[4])
                 elif size > 3:
                     found = method(*request[3])
@@ -157,9 +187,9 @@ class Session(AsyncStreamRequestHandler):
 
                 return operate(self, verb, request)
             return message.dumps(found, self.max_message, self.wrap)
-        except Exception as e:
-            found = e
-        except SystemExit as e:  # of the class's; it is not to end the server
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # no client is to end the server
             found = e
         if isinstance(found, MemoryError):
             port.collect()
@@ -180,6 +210,10 @@ class Session(AsyncStreamRequestHandler):
         if platform and name not in self.se_known:
             if not has(obj, name):
                 raise AttributeError("%r has no attribute %r" % (type(obj).__name__, name))
+            if not remembered(name):  # a class with __getattr__ may have any
+                from .bounds import admit
+
+                admit(self, (name,))
             self.se_known.add(name)
         return getattr(obj, name)
 
@@ -202,12 +236,14 @@ class Session(AsyncStreamRequestHandler):
     # The table of objects.
 
     def unwrap(self, tag, x):
-        # Return the object with the id x.
+        # Return the object with the id x; else see bounds.unwrap().
         if tag == "o" and type(x) is int and 0 <= x < len(self.se_objects):
             obj = self.se_objects[x]
             if obj is not _free:
                 return obj
-        raise message.MessageError("no object has the id %r" % (x,))
+        from .bounds import unwrap
+
+        return unwrap(self, tag, x)
 
     def wrap(self, obj):
         # Return what stands for obj, which stays here. Raises TypeError if it must not be known.

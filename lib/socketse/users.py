@@ -25,6 +25,16 @@ _MOST = const(10000000)  # iterations: seconds on a PC; a damaged file asks for 
 _lock: "Any" = port._thread and port._thread.allocate_lock()
 
 
+class DamagedError(ValueError):
+    """A line of the users file is none.
+
+    like  (iterations, salt, StoredKey, ServerKey) that no password matches: with them its user
+          looks like one who is not known
+    """
+
+    like: "Any" = None
+
+
 class Users:
     """A users file.
 
@@ -34,7 +44,8 @@ class Users:
     Names have 1 to 64 bytes, no colon, no control character, no space at either end, and do not
     begin with #;
     passwords have 1 to 128 bytes. Both are str or UTF-8, taken as they are.
-    Methods raise OSError if the file cannot be read or written, ValueError if it is damaged.
+    Methods raise OSError if the file cannot be read or written, DamagedError, a ValueError, if a
+    line that they need is none.
     """
 
     def __init__(self, path, iterations=None):
@@ -74,8 +85,12 @@ class Users:
         except OSError as e:
             if e.errno != ENOENT:
                 raise
+        error = None
         if found:
-            return _parse(found, self.path)
+            try:
+                return _parse(found, self.path)
+            except DamagedError as e:
+                error = e
         n = self.iterations
         if like:
             try:
@@ -83,7 +98,11 @@ class Users:
             except ValueError:
                 pass  # somebody else's line, of which nothing is to be seen
         salt = sha256(seed + b"\0" + name).digest()[:16]
-        return n, salt, os.urandom(32), os.urandom(32)
+        like = n, salt, os.urandom(32), os.urandom(32)
+        if error:
+            error.like = like
+            raise error
+        return like
 
     def names(self):
         """Return the names of all users, a list."""
@@ -105,9 +124,18 @@ class Users:
 
         h  the AsyncStreamRequestHandler for which it hashes in slices; None: in one go
         """
-        n, salt, stored, _ = self.find(user)
-        key = yield from salted(encode(password), salt, n, h)
-        return same(keys(key)[0], stored)
+        entry, error = self._find(user)
+        key = yield from salted(encode(password), entry[1], entry[0], h)
+        if error:
+            raise error
+        return same(keys(key)[0], entry[2])
+
+    def _find(self, user):
+        # Return (what find() returns, the error that it raises): as long is hashed for both.
+        try:
+            return self.find(user), None
+        except DamagedError as e:
+            return e.like, e
 
     def check_now(self, user, password):
         """Return whether the password is the user's: in one go."""
@@ -122,8 +150,10 @@ class Users:
         """
         line = None
         password = _password(new)
-        entry = self.find(user)
+        entry, error = self._find(user)
         key = yield from salted(encode(old), entry[1], entry[0], h)
+        if error:
+            raise error
         if not same(keys(key)[0], entry[2]):
             return False
         line = yield from self._line(encode(user), password, h)
@@ -261,4 +291,4 @@ def _parse(entry, path):
             raise ValueError
         return n, a2b_base64(salt), stored, server
     except ValueError:
-        raise ValueError("a line of %s is not NAME:SCRAM-SHA-256$..." % path)
+        raise DamagedError("a line of %s is not NAME:SCRAM-SHA-256$..." % path)

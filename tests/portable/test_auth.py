@@ -105,6 +105,25 @@ def hmac_and_pbkdf2_are_the_standards():
         assert hexed(scram.finish(scram.salted(password, salt, n)))[:32] == key
     assert scram.same(b"ab", b"ab") and not scram.same(b"ab", b"ac")
     assert not scram.same(b"ab", b"abc") and not scram.same(b"", b"a")
+    # It looks at all of both, wherever they differ.
+    looked = []
+
+    class Looked:
+        def __init__(self, data):
+            self.data = data
+
+        def __len__(self):
+            return len(self.data)
+
+        def __iter__(self):
+            for byte in self.data:
+                looked.append(byte)
+                yield byte
+
+    for other in (b"abcdefgh", b"xbcdefgh", b"abcdefgx", b"xxxxxxxx"):
+        looked.clear()
+        assert scram.same(Looked(b"abcdefgh"), other) == (other == b"abcdefgh")
+        assert bytes(looked) == b"abcdefgh"
 
 
 def proof_and_signature_are_those_of_rfc_7677():
@@ -309,6 +328,61 @@ def test_what_a_false_server_may_ask_a_client_for():
     p = Login("password", "anna", b"", 10)
     p.first()
     p.second(b"%s %s 10\n" % (nonce, salt))
+
+
+def test_the_first_bytes_have_no_longer_one_by_one():
+    auth.SECONDS = 0.6
+    for base, handler in (KINDS[1], KINDS[2], KINDS[3], KINDS[5]):
+        with serving(base(free(), handler)) as server:
+            with Client(server.server_address) as c:
+                begin = port.ticks_ms()
+                c._socket.settimeout(0.2)
+                for byte in b"AUTH 1 0000":
+                    try:
+                        c.send(bytes((byte,)))
+                        assert c.recv() == b""
+                        break
+                    except OSError as e:
+                        if not port.timeout(e):
+                            break
+                else:
+                    raise AssertionError("each byte has as long as all of them")
+                assert port.ticks_diff(port.ticks_ms(), begin) < 1500
+
+
+def test_a_line_of_the_users_file_that_is_damaged_looks_like_none():
+    import os
+
+    from socketse import Users
+
+    path = "users-damaged-%d" % free()[1]
+    told = []
+
+    class Telling(MultiplexingTCPServer):
+        def handle_error(self, request, client_address):
+            told.append(self.last_error)
+
+    class Handler(Coroutine):
+        auth = Users(path, 1000)
+
+    try:
+        with open(path, "w") as f:
+            f.write("anna:SCRAM-SHA-256$x\n")
+        with serving(Telling(free(), Handler)) as server:
+            answers = []
+            for user in ("anna", "nobody"):
+                with Client(server.server_address) as c:
+                    p = Login("secret", user)
+                    c.send(p.first())
+                    line = c.line()
+                    assert len(line.split()) == 3, line
+                    c.send(p.second(line))
+                    answers.append(c.line())
+            assert answers[0] == answers[1] and answers[0][:3] == b"NO ", answers
+        assert len(told) == 1 and path in str(told[0])
+    finally:
+        os.remove(path)
+        guard.table.clear()
 
 
 def test_silence_in_the_middle_of_a_line_ends_it():

@@ -99,6 +99,33 @@ def test_change_on_every_kind_of_server():
                     assert c.rest() == b""
 
 
+def test_a_damaged_line_is_told_to_the_owner_alone():
+    """To anybody else its user looks like one who is not known, and that is a failure."""
+    told = []
+
+    class Telling(MultiplexingTCPServer):
+        def handle_error(self, request, client_address):
+            told.append(str(self.last_error))
+
+    with users_file() as users:
+        with open(users.path, "w") as f:
+            f.write("anna:SCRAM-SHA-256$x\n")
+        with serving(Telling(free(), handler(users))) as server:
+            answers = []
+            for user in (b"anna", b"nobody"):
+                with Client(server.server_address) as c:
+                    c.line()
+                    c.send(b"USER " + user + b"\r\nPASS password\r\nNEWPASS new password\r\n")
+                    answers.append(c.rest())
+            assert answers[0] == answers[1] and b"wrong" in answers[0], answers
+            assert guard.table[guard.address_of(Stranger)][0] == 2, guard.table
+        assert len(told) == 1 and users.path in told[0], told
+
+
+class Stranger:
+    client_address = ("127.0.0.1", 1)
+
+
 def test_wrong_order_and_wrong_words():
     with users_file() as users:
         with serving(MultiplexingTCPServer(free(), handler(users))) as server:

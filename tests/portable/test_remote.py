@@ -148,6 +148,19 @@ class Thing:
     def function(self):
         return len
 
+    def take(self, x):
+        self.taken = x
+        return len(x)
+
+    def members(self):
+        return frozenset([self.node, 1])
+
+    def set_of_nodes(self):
+        return {self.node, Node(6)}
+
+    def dict_of_nodes(self):
+        return {self.node: 1, Node(6): "six"}
+
     def none(self):
         return None
 
@@ -270,6 +283,42 @@ def check_objects_passed_back(address):
         assert c.is_node(c.echo({"n": c.node})["n"])
 
 
+def check_proxies_as_keys(address):
+    """A proxy's hash is a request: none is to be made in the middle of another one."""
+    with connect(*address) as c:
+        node = c.node
+        assert hash(node) == hash(c.node) and c.node in {node} and {node: 1}[c.node] == 1
+        assert c.take({node: 1}) == 1 and c.is_node(list(c.taken)[0])
+        assert c.take({node: 1, 2: node}) == 2 and c.take({node}) == 1
+        assert c.take(frozenset([node, 3])) == 2 and c.take({(node, 1): {node: 1}}) == 1
+        found = c.members()
+        assert node in found and 1 in found and len(found) == 2
+        found = c.set_of_nodes()._all()
+        assert type(found) is set and node in found and c.new() not in found
+        found = c.dict_of_nodes()._all()
+        assert found[node] == 1 and len(found) == 2
+        # Equal at the server, two objects, one key.
+        a, b = c.new(), c.new()
+        assert a == b and hash(a) == hash(b) and len({a, b}) == 1
+        raises(TypeError, lambda: {c.items: 1})
+        assert node.value == 5
+
+
+def check_comparisons(address):
+    """What cannot travel is another one."""
+    with connect(*address) as c:
+        node = c.node
+        for other in (object(), Thing(), len, lambda: 1, [len], {1: Thing}, Thing, sys):
+            assert not node == other and node != other and not other == node and other != node
+            assert node not in [other]
+        deep = 1
+        for _ in range(message.max_depth):
+            deep = [deep]
+        assert node != deep and c.items != deep and not c.items == deep
+        assert node == node and not node != node and c != node
+        raises(TypeError, lambda: node < Thing())
+
+
 def check_generators(address):
     with connect(*address) as c:
         assert list(c.count(5)) == [0, 1, 2, 3, 4]
@@ -364,6 +413,8 @@ CHECKS = [
     check_attributes,
     check_operators,
     check_objects_passed_back,
+    check_proxies_as_keys,
+    check_comparisons,
     check_generators,
     check_exceptions,
     check_functions,
@@ -410,6 +461,7 @@ def test_an_object_of_another_session_is_refused():
     with serving(server("multiplexing", free())) as s:
         with connect(*s.server_address) as c, connect(*s.server_address) as other:
             raises(TypeError, other.is_node, c.node)
+            assert c.node != other.node and not c.node == other.node and c.node == c.node
             assert other.n == 0
 
 
@@ -740,8 +792,9 @@ def test_unknown_options():
     error = raises(TypeError, lambda: RemoteServer(free(), Thing, nothing=1))
     assert "nothing" in str(error)
     raises(TypeError, lambda: RemoteServer(free(), Thing, __init__=None))
-    error = raises(TypeError, lambda: RemoteServer(free(), Thing, expose="echo"))
-    assert "expose" in str(error)
+    for name in ("expose", "names"):
+        error = raises(TypeError, lambda: RemoteServer(free(), Thing, **{name: "echo"}))  # noqa: B023
+        assert "tuple" in str(error)
 
 
 def test_expose_narrows():
@@ -751,10 +804,15 @@ def test_expose_narrows():
             assert c.n == 0 and c.echo(1) == 1 and len(c.items) == 2
             assert dir(c) == ["echo", "items", "n"]
             assert sorted(c._all()) == ["items", "n"]
+            # What is not to be compared is what it is, and no other.
+            items = c.items
+            assert items == c.items and not items != c.items and items != c and items != [1, 2]
+            assert items in {c.items: 1} and c not in {items: 1}
             for attempt in (
                 lambda: c.double(1),
                 lambda: c.text,
                 lambda: c.items.append(1),
+                lambda: c.items < [1],
                 lambda: c.items[0],
                 lambda: c.items._all(),
                 lambda: list(c.items),
@@ -951,6 +1009,91 @@ def test_unknown_names_leave_nothing():
         assert round(400) - used < 1000
 
 
+class Open(Thing):
+    """One that takes any keyword, and has any attribute."""
+
+    def __getattr__(self, name):
+        return 5
+
+    def __call__(self, **kwargs):
+        return len(kwargs)
+
+
+def test_new_names_are_counted():
+    """Keywords and attributes, too, are remembered for ever: there are to be few."""
+    if not MICROPYTHON:
+        raise Skip("names that are remembered for ever")
+    import gc
+
+    def use(c, i):
+        # The values of the requests with a new name: None if they are refused for its sake.
+        name = "n%d" % i + "abcdefghij" * (14 if i & 1 else 2)
+        items = c.items
+        found = []
+        for request in (
+            ["RUN", 0, "call", [], {name + "a": 1}],
+            ["RUN", 0, "get", [], {name + "b": 1}],
+            ["RUN", items._id, "append", [], {name + "c": 1}],
+            ["OPS", 0, "__call__", [], {name + "d": 1}],
+            ["SET", 0, name + "e", 1],
+            ["SET", items._id, name + "f", 1],
+            ["GET", 0, name + "g"],
+            ["RUN", 0, name + "h"],
+        ):
+            try:
+                found.append(raw(c, request))
+            except ValueError as e:
+                found.append(None)
+                assert "never forgets" in str(e) and "names" in str(e), e
+            except (TypeError, AttributeError):
+                found.append(None)
+        items.close()
+        return found
+
+    with serving(server("multiplexing", free(), Open, names=("declared_by_the_owner" * 2,))) as s:
+        with connect(*s.server_address) as c:
+            first = use(c, 0)
+            assert first[0] and first[3] == 1 and first[6] == 5, first
+            for i in range(20):
+                use(c, i)
+            gc.collect()
+            used = gc.mem_alloc()
+            for i in range(20, 320):
+                assert use(c, i) == [None] * 8
+            gc.collect()
+            assert gc.mem_alloc() - used < 1000
+            # What has come, what is in the program and what is declared is taken as ever.
+            name = "n0" + "abcdefghij" * 2
+            assert raw(c, ["RUN", 0, "call", [], {name + "a": 1}]) == ((), ((name + "a", 1),))
+            assert c.call(x=1, plus=2) == ((), (("plus", 2), ("x", 1)))
+            setattr(c, "declared_by_the_owner" * 2, 5)
+            assert c.n == 0
+        for i in range(1000, 1060):
+            with connect(*s.server_address) as c:
+                if i >= 1040:
+                    assert use(c, i) == [None] * 8
+                else:
+                    use(c, i)
+        gc.collect()
+        assert gc.mem_alloc() - used < 8000
+        session = Remote(*s.server_address)._connect()
+        data, body = session._exchange(frame(b'["NEW",0,"",[],{"quite_new":1}]'), None)
+        raises(ValueError, message.loads, data[8:], body, session)
+        session._end()
+        with connect(*s.server_address, plus=1) as c:
+            assert c.names._all() == {"plus": 1} and s.se_named == s.max_names
+
+
+def test_names_are_not_counted_where_they_are_forgotten():
+    if MICROPYTHON:
+        raise Skip("an interpreter that forgets names")
+    with serving(server("multiplexing", free())) as s:
+        with connect(*s.server_address) as c:
+            for i in range(100):
+                setattr(c, "attribute_%d" % i, i)
+                assert c.call(**{"k" * 100 + str(i): 1})
+
+
 def error(kind):
     return ('["%s",["x"],""]' % kind).encode()
 
@@ -1037,7 +1180,83 @@ def test_the_log_of_a_client_that_sends_a_proxy():
         with Remote(*s.server_address, timeout=20, log_level=3, log_file=log).new() as c:
             node = c.node
             assert c.is_node(node) and c.call(node, x=node)[0][0] == node
-    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in log.getvalue(), log.getvalue()
+    text = log.getvalue()
+    assert '["RUN",0,"is_node",[{"!o":1}]]\'' in text, text
+    assert "['RUN', 0, 'is_node', [<object 1>]]" in text and "<object 0>" in text, text
+
+
+def test_the_log_is_structured_at_both_ends():
+    import io
+
+    logs = io.StringIO(), io.StringIO()
+    with serving(server("multiplexing", free(), log_level=3, log_file=logs[0])) as s:
+        remote = Remote(*s.server_address, timeout=20, log_level=3, log_file=logs[1])
+        with remote.new() as c:
+            assert c.call((1, b"x"), {"a": c.node}, k=2**70)[0][0] == (1, b"x")
+            assert c.echo("text") == "text" and c.echo(b"\0") == b"\0"
+            raises(ValueError, c.fail, 1.5)
+    for log in logs:
+        lines = log.getvalue().split("\n")
+        request = "['RUN', 0, 'call', [(1, b'x'), {'a': <object 1>}], {'k': %d}]" % 2**70
+        assert request in lines, lines
+        assert "(((1, b'x'), <object 2>), (('k', %d),))" % 2**70 in lines, lines
+        assert "'text'" in lines and repr(b"\0") in lines and "<object 0>" in lines, lines
+        assert [line for line in lines if line[:32] == "['ValueError', ['failed', 1.5], "], lines
+
+
+def test_the_log_of_a_server_asks_no_object():
+    """What a client names in a request may have a text without an end."""
+    import io
+
+    with support.quiet(), serving(
+        server("multiplexing", free(), Traps, log_level=3, log_file=io.StringIO())
+    ) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            a = bomb(c)
+            items = c.items
+            items.append(a)
+            assert c.n == 0
+
+
+def raw(c, request):
+    """Send a request that is made by hand, and return or raise what comes back."""
+    session = c._session
+    data, body = session._exchange(frame(message._dumps(request).encode()), None)
+    return message.loads(data[8:], body, session, session._unwrap)
+
+
+def test_a_request_whose_parts_are_something_else_is_refused():
+    """An object of the server's in the place of a list may be one that has no end."""
+    with support.quiet(), serving(server("multiplexing", free(), max_message=2000)) as s:
+        with connect(*s.server_address) as c:
+            endless = raw(c, ["RUN", 0, "count", [1 << 60]])
+            items = c.items
+            numbers = [{"!o": raw(c, ["RUN", 0, "echo", [{"!s": [1]}]])._id}]
+            for strange in (endless._id, c.endless()._id, c.node._id):
+                numbers.append({"!o": strange})
+            for x in numbers + [5, None, {"!t": [1]}, 1.5, True]:
+                for request in (
+                    ["RUN", 0, "call", x],
+                    ["RUN", items._id, "append", x],
+                    ["RUN", items._id, "extend", x],
+                    ["OPS", items._id, "__getitem__", x],
+                    ["OPS", 0, "__call__", x],
+                    ["NEW", 0, "", x],
+                    ["RUN", 0, "call", [], x],
+                    ["NEW", 0, "", [], x],
+                    ["OPS", c.node._id, "__call__", [1], x],
+                    ["GET", 0, "n", [], {}, x],
+                    [x, 0, "n"],
+                    ["RUN", x, "call"],
+                    ["GET", 0, x],
+                    ["OPS", 0, x],
+                ):
+                    raises((ValueError, RemoteError, AttributeError), raw, c, request)
+            for kwargs in ({"!d": [[1, 2]]}, {"!d": [[{"!o": endless._id}, 2]]}):
+                raises(ValueError, raw, c, ["RUN", 0, "call", [], kwargs])
+            for drops in ([1], [1, "1"], [1, {"!o": endless._id}], ["1", 1], [1.0, 1], [1, -1]):
+                raises(ValueError, raw, c, ["GET", 0, "n", [], {}, drops])
+            assert next(endless) == 0 and items._all() == [1, 2] and c.n == 0
 
 
 class Power:
@@ -1108,6 +1327,388 @@ def test_one_request_takes_neither_all_time_nor_all_memory():
         with connect(*s.server_address) as c:
             assert c**5 == 5 and c**1.5 == 1.5
             raises(ValueError, lambda: c ** (1 << 20))
+
+
+class Inherited(list):
+    """A list whose text is the list's, and its iteration not."""
+
+    def __iter__(self):
+        while True:
+            yield 1
+
+
+class Traps(Thing):
+    """What a client could keep Python itself busy with."""
+
+    def long_range(self):
+        return range(1 << 60 if sys.maxsize >> 32 else 1 << 30)
+
+    def inherited(self):
+        return Inherited([1, 2])
+
+    def names(self):
+        from collections import namedtuple
+
+        return namedtuple("Names", "a b")
+
+    def named(self, x):
+        return Pair(x, x)
+
+    def queue(self):
+        from collections import deque
+
+        return deque((), 100)
+
+    def text(self):
+        return bytearray(b"-" + b"a" * 300000)
+
+    def named_bomb(self):
+        x = (1,)
+        for _ in range(10):
+            x = Pair(x, x)
+        for _ in range(4):
+            x = Pair(*(Pair(x, x),) * 2)
+        return Pair(x, x)
+
+    def returned(self, x):
+        return ValueError("returned", x)
+
+    def plain(self, x):
+        found = Plain()
+        found.value = x
+        return found
+
+    def many(self):
+        return (0,) * 900
+
+    def end(self, name):
+        raise {"Own": Stop, "exit": GeneratorExit, "system": SystemExit}[name](5)
+
+    def stopping(self):
+        return Stopping()
+
+
+class Plain:
+    """One without any method."""
+
+
+class Stop(BaseException):
+    """No Exception."""
+
+
+class Stopping:
+    """A key that cannot be one."""
+
+    def __hash__(self):
+        raise Stop
+
+
+try:
+    from collections import namedtuple
+
+    Pair = namedtuple("Pair", ("a", "b"))
+except ImportError:
+    Pair = None
+
+
+def bomb(c):
+    """Return a list at the server, of few lists in each other, with no end in sight."""
+    a = c.echo([1])
+    for _ in range(10):
+        a = c.echo([a] * 20)
+    return a
+
+
+def test_an_argument_is_no_more_work_than_an_object():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        s.max_objects = 100
+        with Remote(*s.server_address, timeout=20).new() as c:
+            a = bomb(c)
+            items = c.items
+            for attempt in (
+                lambda: items.index(a),
+                lambda: items.count(a),
+                lambda: items.remove(a),
+                lambda: a in items,
+                lambda: items == a,
+                lambda: items < a,
+                lambda: items == [a],
+                lambda: [a] == items,
+                lambda: c.echo({1: 2}).get((a,)),
+                lambda: c.echo({1}).add((1, a)),
+            ):
+                raises((MemoryError, ValueError, TypeError), attempt)
+            # Nor is it if it comes back in an exception, or is one's.
+            error = raises(ValueError, c.fail, a)
+            assert error.args[0] == "failed" and isinstance(error.args[1], str), error
+            assert "fail" in c._session.server_stack or MICROPYTHON
+            error = raises((ValueError, RemoteError), c.fail, (a, [a]))
+            raises(KeyError, lambda: c.echo({})[5])
+            raises((MemoryError, ValueError), str, c.returned(a))
+            assert "returned" in str(c.returned(1))
+            # A hash is as deep as what it is of.
+            pair = c.named(1)
+            for _ in range(30):
+                pair = c.named(pair)
+            raises((MemoryError, ValueError), hash, pair)
+            for x in ({"!s": [{"!o": pair._id}]}, {"!z": [{"!o": pair._id}]}):
+                raises((RemoteError, ConnectionLost), raw, c, ["RUN", 0, "take", [x]])
+                c = Remote(*s.server_address, timeout=20).new()
+                pair = c.named(1)
+                for _ in range(30):
+                    pair = c.named(pair)
+            x = {"!d": [[{"!o": pair._id}, 1]]}
+            raises((RemoteError, ConnectionLost), raw, c, ["RUN", 0, "take", [x]])
+            c = Remote(*s.server_address, timeout=20).new()
+            assert c.take({c.node, c.node}) == 1
+            # One that has no text of its own, and one that has.
+            plain = c.plain(bomb(c))
+            assert "Plain" in str(plain) and plain == plain and hash(plain) == hash(plain)
+            assert str(c.echo([plain, c.node]))[:1] == "["
+            assert bool(plain)
+            c.close()
+
+
+def test_what_python_itself_would_go_through_for_ever():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            # `in` of what has only an __iter__
+            endless = c.endless()
+            assert 1 in endless
+            raises(MemoryError, lambda: 2 in endless)
+            raises(RemoteError, c.inherited()._all)
+            assert len(c.inherited()) == 2 and (MICROPYTHON or 3 not in c.inherited())
+            # A range is looked through for what is no int; by MicroPython always.
+            numbers = c.long_range()
+            for attempt in (
+                lambda: 1.5 in numbers,
+                lambda: numbers.count(1.5),
+                lambda: numbers.index("x"),
+                lambda: "x" in numbers,
+            ):
+                raises((MemoryError, AttributeError, ValueError, OverflowError), attempt)
+            if not MICROPYTHON:
+                assert 5 in numbers and numbers.index(7) == 7
+            assert numbers[5] == 5
+            # What else takes all that an iterator gives
+            queue = c.queue()
+            queue.append(1)
+            for name in ("extend", "extendleft", "__iadd__"):
+                verb = "OPS" if name[0] == "_" else "RUN"
+                for x in (c.count(1 << 40), endless):
+                    raises(
+                        (TypeError, AttributeError, ValueError), ask_of, c, verb, queue, name, x
+                    )
+            assert len(queue) == 1
+            # Codecs of which a long text takes long
+            text = c.echo(bytearray(b"-" + b"a" * 1000))
+            for args, kwargs in ((("punycode",), {}), (("idna",), {}), ((), {"encoding": "idna"})):
+                raises((ValueError, TypeError), lambda: text._call("decode", *args, **kwargs))  # noqa: B023
+            assert text.decode()[:2] == text.decode("utf-8")[:2] == "-a"
+            assert text.decode("ascii")[:2] == "-a"
+
+
+def ask_of(c, verb, proxy, name, x):
+    return c._session.ask(verb, proxy._id, name, (x,))
+
+
+def test_what_only_cpython_has():
+    """Its classes that write themselves, and those of its library."""
+    if MICROPYTHON:
+        raise Skip("dataclasses, and collections in Python")
+    import collections
+    import dataclasses
+    import fractions
+    import types
+
+    @dataclasses.dataclass(order=True)
+    class Data:
+        value: object = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        value: object = 1
+
+    class Slots:
+        __slots__ = ("_private", "empty", "items", "value")
+
+        def __init__(self, x):
+            self.value = x
+            self.items = [1]
+            self._private = 5
+
+    class Derived(Slots):
+        __slots__ = "more"  # one name
+
+        def __init__(self, x):
+            Slots.__init__(self, x)
+            self.more = "m"
+
+    class Circle:
+        def __init__(self):
+            self.me = self
+
+        def __str__(self):
+            return "circle"
+
+        def __eq__(self, other):
+            return True
+
+        __hash__ = None
+
+    class Seen(collections.abc.Sequence):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            return i
+
+        def __iter__(self):
+            while True:
+                yield 1
+
+    kinds = {
+        "data": Data,
+        "frozen": Frozen,
+        "space": lambda x: types.SimpleNamespace(x=x),
+        "list": lambda x: collections.UserList([x]),
+        "dict": lambda x: collections.UserDict(a=x),
+        "queue": lambda x: collections.deque([x]),
+        "ordered": lambda x: collections.OrderedDict(a=x),
+        "default": lambda x: collections.defaultdict(list, a=x),
+        "chain": lambda x: collections.ChainMap({"a": x}),
+        "slots": Slots,
+        "derived": Derived,
+        "circle": lambda x: Circle(),
+        "seen": lambda x: Seen(),
+        "fraction": lambda x: fractions.Fraction(x),
+        "number": lambda x: Number(x),
+    }
+
+    class Maker(Traps):
+        def make(self, kind, x):
+            return kinds[kind](x)
+
+    class Number(int):
+        pass
+
+    with support.quiet(), serving(server("multiplexing", free(), Maker)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            for kind in ("data", "space", "list", "dict", "queue", "ordered", "default", "chain"):
+                one, other = c.make(kind, bomb(c)), c.make(kind, bomb(c))
+                small, equal = c.make(kind, 1), c.make(kind, 1)
+                attempts = [
+                    (str, one, small),
+                    (repr, one, small),
+                    (one.__eq__, other, None),
+                    (small.__eq__, other, equal),
+                    (small.__ne__, other, equal),
+                ]
+                if kind == "data":
+                    attempts.append((small.__lt__, other, equal))
+                for attempt, large, fine in attempts:
+                    error = raises((MemoryError, ValueError), attempt, large)
+                    assert "more items" in str(error) or "deeper" in str(error), error
+                    if fine is not None:
+                        attempt(fine)
+                for x in (one, other, small, equal):
+                    x.close()
+            raises((MemoryError, ValueError), hash, c.make("frozen", c.named_bomb()))
+            assert hash(c.make("frozen", 2)) == hash(c.make("frozen", 2))
+            circle = c.make("circle", 1)
+            assert str(circle) == "circle" and circle == 5
+            assert "Circle" in repr(circle)
+            queue = c.make("list", 1)
+            raises(TypeError, queue.extend, c.count(1 << 40))
+            raises((TypeError, MemoryError), lambda: 7 in c.make("seen", 1))
+            # Few multiplications make a number of any length.
+            number = c.make("fraction", 3)
+
+            def square():
+                found = number
+                for _ in range(40):
+                    found = found * found
+
+            raises(MemoryError, square)
+            raises((ValueError, MemoryError), lambda: number ** (1 << 17))
+            assert c.make("fraction", 3) ** 2 == 9
+            # A number of a class of its own, and one that is no int.
+            assert c.make("number", 4) ** 0.5 == 2.0 and 2.0 ** c.make("number", 4) == 16.0
+            assert c.make("number", 4) ** 3 == 64 and c.make("number", 2) ** -1 == 0.5
+            raises(ValueError, lambda: c.make("number", 4) ** (1 << 20))
+            # Copies of what has __slots__
+            found = c.make("slots", 3)._all()
+            assert sorted(found) == ["items", "value"] and found["value"] == 3, found
+            found = c.make("derived", 3)._all()
+            assert sorted(found) == ["items", "more", "value"] and found["more"] == "m", found
+            assert c.make("data", (1, 2))._all() == {"value": (1, 2)}
+            if sys.version_info >= (3, 10):
+                slotted = dataclasses.make_dataclass("S", ["a"], slots=True)
+                kinds["slotted"] = slotted
+                assert c.make("slotted", 1)._all() == {"a": 1}
+
+
+def test_no_client_ends_the_server():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with connect(*s.server_address) as c:
+            for name, kind in (
+                ("Own", "Stop"),
+                ("exit", "GeneratorExit"),
+                ("system", "SystemExit"),
+            ):
+                error = raises(RemoteError, c.end, name)
+                assert error.args == (kind, 5)
+            key = c.stopping()
+            raises(RemoteError, hash, key)
+            raises(
+                (RemoteError, ConnectionLost),
+                raw,
+                c,
+                ["RUN", 0, "take", [{"!s": [c._session._wrap(key)]}]],
+            )
+        with connect(*s.server_address) as c:
+            assert c.n == 0
+
+
+def test_ctrl_c_in_a_method_ends_the_server():
+    class Interrupted:
+        def method(self):
+            raise KeyboardInterrupt
+
+    s = server("multiplexing", free(), Interrupted)
+    left = []
+
+    def serve():
+        try:
+            s.serve_forever(0.02)
+        except KeyboardInterrupt:
+            left.append(True)
+
+    record = thread(serve)
+    with s:
+        c = Remote(*s.server_address, timeout=20).new()
+        method = c.method
+        raises(OSError, method)
+        wait_until(lambda: record["done"])
+        assert left
+
+
+def test_data_too_heavy_for_a_board():
+    with support.quiet(), serving(server("multiplexing", free(), Traps)) as s:
+        with Remote(*s.server_address, timeout=20).new() as c:
+            node = c.node
+            numbers = [0] * 900
+            if not MICROPYTHON:
+                # A PC takes what max_message lets through.
+                assert c.take([0] * 100000) == 100000 and c.echo((0,) * 100000) == (0,) * 100000
+                assert c.take([(), {}] * 50000) == 100000
+                return
+            raises(message.MessageError, c.take, numbers)
+            # From another kind of sender it comes: it is refused, and the session goes on.
+            error = raises(RemoteError, raw, c, ["RUN", 0, "take", [numbers]])
+            assert error.args[0] == "MessageError" and "heap" in error.args[1], error
+            raises(RemoteError, c.many)
+            assert node.value == 5 and c.take(numbers[:100]) == 100
 
 
 def slice_of(start, stop):
@@ -1232,6 +1833,35 @@ def test_over_tls():
             error = raises(OSError, c._timed(0.3)._call, "wait")
             assert not isinstance(error, ConnectionLost), error
             raises(ConnectionLost, len, c)
+
+
+def test_a_refused_address_is_told_over_tls():
+    from socketse import client_context, server_context
+    from support import certificate
+
+    context = server_context(certificate("server.pem"))
+    for kind in ("multiplexing", "threading"):
+        for secret in (None, "long and random"):
+            options = {"secret": secret, "ssl_context": context, "allow": ["10.0.0.1"]}
+            seen = []
+            options["on_request"] = lambda session, request: seen.append(request)  # noqa: B023
+            with serving(server(kind, free(), **options)) as s:
+                remote = Remote(
+                    "localhost",
+                    s.server_address[1],
+                    timeout=20,
+                    secret=secret,
+                    ssl_context=client_context(certificate("cert.pem")),
+                )
+                error = raises(OSError, remote.new)
+                if support.BOARD:  # it does no handshake with who is not to come in
+                    text = str(error)  # Mbed TLS's for an alert, with and without its words
+                    assert "-30592" in text or "alert" in text, error
+                else:
+                    assert "locked" in str(error) and not isinstance(error, ConnectionLost), error
+                wait_until(lambda s=s: s.stats["refused"] == 1 and s.stats["active"] == 0)
+                assert seen == []
+            s.allow = ["127.0.0.*"]
 
 
 def test_a_secret_where_none_is_wanted():

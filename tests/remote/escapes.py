@@ -57,6 +57,9 @@ class Thing:
         yield 1
         yield 2
 
+    def numbers(self):
+        return range(1 << 30)
+
     def give_module(self):
         return sys
 
