@@ -263,7 +263,7 @@ _deep: Any = weakref.WeakKeyDictionary()  # class: whether Python looks into its
 _LOOKS = ("__repr__", "__str__", "__eq__", "__lt__", "__hash__")
 # What has no text, comparison or hash but by its identity, and from which it is far to an end.
 _LEAVES: Any = (int, float, str, bytes, bytearray, types.FunctionType)
-_LEAVES += (types.BuiltinFunctionType, types.MethodType, types.GeneratorType) + internal
+_LEAVES = _LEAVES + (types.BuiltinFunctionType, types.MethodType, types.GeneratorType) + internal
 
 
 def is_users(function):
