@@ -67,10 +67,39 @@ class Peer:
         return data
 
 
-def outcome(data):
+class AsyncPeer:
+    """The same for a handler's coroutine."""
+
+    se_met = 3
+
+    def __init__(self, data, limit=LIMIT):
+        self.data = data
+        self.max_message = limit
+
+    async def read(self, n):
+        data, self.data = self.data[:n], self.data[n:]
+        return data
+
+    async def readexactly(self, n):
+        return Peer.readexactly(self, n)
+
+
+def arecv(peer):
+    """Return what message.arecv() returns; it waits for nobody."""
+    try:
+        message.arecv(peer).send(None)
+    except StopIteration as e:
+        return e.value
+    raise AssertionError("it waits")
+
+
+def outcome(data, is_async=False):
     """Return how a message in data ends: "value", "error" or "closed"; anything else raises."""
     try:
-        message.recv(Peer(data))
+        if is_async:
+            arecv(AsyncPeer(data))
+        else:
+            message.recv(Peer(data))
     except message.MessageError:
         return "error"
     except message.SocketClosed:
@@ -133,10 +162,12 @@ def test_values_come_back(value):
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(st.binary(max_size=200), st.sampled_from([b"P", b"S", b"E", b"W"]))
 def test_bytes_are_a_value_or_an_error(body, kind):
-    assert outcome(b"%08d" % len(body) + kind + body) in ("value", "error")
+    data = b"%08d" % len(body) + kind + body
+    assert outcome(data) == outcome(data, True) in ("value", "error")
 
 
-def test_frames_are_values_or_errors():
+@pytest.mark.parametrize("is_async", [False, True], ids=["recv", "arecv"])
+def test_frames_are_values_or_errors(is_async):
     seen = {}
     tracemalloc.start()
     try:
@@ -144,7 +175,7 @@ def test_frames_are_values_or_errors():
             begin = time.thread_time()  # other processes' time is not ours
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            how = outcome(data)
+            how = outcome(data, is_async)
             assert tracemalloc.get_traced_memory()[1] - before < 10 * LIMIT + 40960, data
             assert time.thread_time() - begin < 1, data
             seen[how] = seen.get(how, 0) + 1
@@ -153,8 +184,8 @@ def test_frames_are_values_or_errors():
     assert min(seen.values()) > FRAMES * scale() // 200 and len(seen) == 3, seen
 
 
-@pytest.mark.parametrize("seed", [7])
-def test_the_same_frames_on_micropython(micropython, seed, tmp_path):
+@pytest.mark.parametrize("seed, kind", [(7, "recv"), (8, "arecv")])
+def test_the_same_frames_on_micropython(micropython, seed, kind, tmp_path):
     """In a heap in which max_message and 4 kB are left, besides what the codec itself takes."""
     path = tmp_path / "frames"
     n = FRAMES * scale() // (5 if micropython.name == "armhf" else 1)  # it is emulated
@@ -162,6 +193,6 @@ def test_the_same_frames_on_micropython(micropython, seed, tmp_path):
         for data in frames(seed, n):
             f.write(b"%06d" % len(data) + data)
     # A small heap: it is collected before each frame.
-    done = micropython.run(REPLAY, path, LIMIT, heap="160k", seconds=60 * scale())
+    done = micropython.run(REPLAY, path, LIMIT, kind, heap="160k", seconds=60 * scale())
     assert done.stdout.startswith("%d frames: " % n), done.stdout + done.stderr
     assert done.stdout.endswith("OK\n"), done.stdout + done.stderr

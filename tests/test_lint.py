@@ -27,9 +27,9 @@ def test_no_room_imports_one_below_it():
     order += "server revive handler udp unix stream table hub plain multiplexer mixed".split()
     order += "names hosttls tlssocket certificates tls".split()
     order += "threads multiplex services classics scram users guard login auth passwords".split()
-    order += "message weight faults bounds operators session operate remote proxy".split()
-    order += "httpdate httperror httpbody httpsend httpauth http httpfiles httplist".split()
-    order += "timepage xmlvalues xmlsystem xmlrpc".split()
+    order += "message weight faults bounds operators entry looks session operate".split()
+    order += "remote proxy httpdate httperror httpbody httpsend httpauth http httpfiles".split()
+    order += "httplist timepage xmlvalues xmlsystem xmlrpc".split()
     late = {("port", "host"), ("port", "unixport"), ("services", "classics"), ("auth", "login")}
     late |= {("message", "faults"), ("session", "operate")}
     late |= {("server", "tls"), ("plain", "tls")}  # only with an ssl_context

@@ -21,7 +21,7 @@ def test_import_of_a_stream_server(compiled, name):
 FROM_SOURCE = {"handler": 44, "threads": 44, "stream": 48, "services": 56, "classics": 64}
 FROM_SOURCE.update(hub=44, multiplex=48, multiplexer=52, passwords=52, tls=52)
 FROM_SOURCE.update(message=48, faults=52, operate=52, proxy=56, session=64, remote=68)
-FROM_SOURCE.update(bounds=56, operators=56, weight=48)
+FROM_SOURCE.update(bounds=56, operators=56, weight=48, entry=48, looks=48)
 FROM_SOURCE.update(http=56, httperror=56, httplist=56, httpbody=60, httpfiles=64, xmlrpc=72)
 FROM_SOURCE.update(httpsend=56, timepage=60)
 FROM_SOURCE.update(page=52)

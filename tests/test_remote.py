@@ -231,6 +231,46 @@ def test_an_object_in_the_place_of_the_arguments_is_refused(peer):
             assert kind == b"E", (request, kind, body)
 
 
+def test_a_builtin_function_can_be_called_and_no_more(peer):
+    kind, body = peer.ask(["GET", 0, "builtin"])
+    assert (kind, body[:4]) == (b"W", b"[-1,"), (kind, body)
+    kind, body = peer.ask(["RUN", 0, "builtin", ["abc"]])
+    assert (kind, body) == (b"P", b"3") or kind == b"E", (kind, body)
+    for request in (
+        ["GET", -1, "__self__"],
+        ["RUN", -1, "__call__", ["abc"]],
+        ["OPS", -1, "__call__", ["abc"]],
+        ["RUN", 0, "take", [{"!o": -1}]],
+        ["SET", 0, "kept", {"!o": -1}],
+        ["GET", 0, "builtin.__self__"],
+    ):
+        try:
+            kind, body = peer.ask(request)
+        except peer.message.SocketClosed:
+            break  # an id that is none may end the session
+        assert kind == b"E", (request, kind, body)
+
+
+def test_objects_in_sets_and_as_keys(peer):
+    number = {}
+    for name in ("part", "items", "text"):
+        body = peer.ask(["GET", 0, name])[1]
+        number[name] = {"!o": int(re.match(rb"\[(\d+),", body).group(1))}
+    for x in (
+        {"!s": [number["part"]]},
+        {"!z": [number["text"], 1]},
+        {"!d": [[number["part"], 1]]},
+    ):
+        kind, body = peer.ask(["RUN", 0, "take", [x]])
+        assert kind == b"S" or kind == b"P", (x, kind, body)
+    for request in (
+        ["OPS", number["part"]["!o"], "__class__"],
+        ["RUN", 0, "take", [{"!s": [number["items"]]}]],
+    ):
+        kind, body = peer.ask(request)
+        assert kind == b"E", (request, kind, body)
+
+
 def test_nothing_private_is_listed(peer):
     for verb in ("DIR", "ALL"):
         kind, body = peer.ask([verb, 0])

@@ -427,6 +427,7 @@ async def arecv(stream, unwrap=None):
                     raise EOFError
                 body[got : got + len(piece)] = piece
                 got += len(piece)
+                piece = None  # or the last one would lie in the middle of what loads() has left
     except EOFError:
         raise SocketClosed("the peer has closed the connection")
     if getattr(stream, "log_level", 0):

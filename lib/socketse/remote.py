@@ -97,7 +97,7 @@ class RemoteMixIn:
         """Return True if the address may connect; tell the client if not."""
         if TCPServer.verify_request(self, request, client_address):
             return True
-        from .operate import refuse
+        from .entry import refuse
 
         return refuse(self, request, client_address)
 
@@ -117,7 +117,7 @@ def __getattr__(name):
 
         def _se_prepare(self):
             # Now, and not in several threads at once: they would see them half made.
-            from . import bounds, faults, operate, operators, weight  # noqa: F401
+            from . import bounds, entry, faults, looks, operate, operators, weight  # noqa: F401
 
             if self.secret is not None:
                 from . import auth  # noqa: F401

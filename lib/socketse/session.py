@@ -91,7 +91,7 @@ class Session(AsyncStreamRequestHandler):
     async def handle(self):
         """Answer the requests until BYE, or the end of the stream."""
         if self.server.secret is not None or self.server.ssl_context is not None:
-            from .operate import accept
+            from .entry import accept
 
             if not await accept(self):
                 return

@@ -148,6 +148,9 @@ class Thing:
     def function(self):
         return len
 
+    def sign(self, x):
+        return repr(x)[:1] == "-"
+
     def take(self, x):
         self.taken = x
         return len(x)
@@ -199,15 +202,53 @@ VALUES = [
     1 - 2j,
     (),
     (1, ("x",)),
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    -0.0,
+    5e-324,
+    2**53 - 1,
+    2**53,
+    2**53 + 1,
+    -(2**53),
+    -complex(-1.0, 0.0),  # with -0.0, which MicroPython makes only like this
+    complex(float("inf"), 0.5),
+    (1, (2, (frozenset((3, b"x")), 0.25), ((),))),
 ]
+CONTAINERS = [
+    [1],
+    {"a": 1},
+    {1: 2},
+    {1, 2},
+    bytearray(b"x"),
+    {"!b": 1, "x": 2},
+    {"!": (1,)},
+    {"!f": "x"},
+    {(1, "!"): 2, None: 3, b"x": 2**60, 1.5: "", frozenset((1,)): -0.5},
+    [(1, (2.5, b"")), 2**53, None, "!o"],
+    {(1, 2), "x"},
+]
+
+
+def alike(a, b):
+    """Return True if two values are the same, with types and signs."""
+    if type(a) is tuple:
+        return type(b) is tuple and len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b))
+    if type(a) is complex and type(b) is complex:
+        return alike((a.real, a.imag), (b.real, b.imag))
+    return type(a) is type(b) and (repr(a) == repr(b) if type(a) is float else a == b)
 
 
 def check_values(address):
     with connect(*address) as c:
         for value in VALUES + [frozenset((1, 2)), "x" * 600, b"y" * 1500]:
-            found = c.echo(value)
-            assert type(found) is type(value) and found == value, value
-        for value in ([1], {"a": 1}, {1: 2}, {1, 2}, bytearray(b"x")):
+            assert alike(c.echo(value), value), value
+            if type(value) is float:
+                assert c.sign(value) == (repr(value)[:1] == "-"), value  # as the server sees it
+        found = c.echo(slice_of(1, -2))
+        assert (type(found), found.start, found.stop, found.step) == (slice, 1, -2, None)
+        assert c.call([[(1, [2])], {"a": [{"b": ()}]}])[0][0][1]["a"][0]["b"] == ()
+        for value in CONTAINERS:
             assert c.kind(value) == type(value).__name__
             found = c.echo(value)
             assert found == value and found._all() == value
@@ -646,6 +687,114 @@ def test_reconnect():
     wait_until(lambda: record["done"])
 
 
+def test_pauses_between_attempts_grow():
+    from socketse import proxy
+
+    known = proxy.port
+    pauses = []
+
+    class Port:
+        """The known one, but for a clock that goes by what is slept."""
+
+        def __getattr__(self, name):
+            return getattr(known, name)
+
+        def ticks_ms(self):
+            return sum(pauses)
+
+        def sleep_ms(self, ms):
+            pauses.append(ms)
+
+    proxy.port = Port()
+    try:
+        for timeout, expected in (
+            (1, [100, 200, 400]),
+            (20, [100, 200, 400, 800, 1600, 3200] + 2 * [5000]),
+        ):
+            pauses.clear()
+            raises(ConnectionLost, Remote(*free(), timeout=timeout, reconnect=True).new)
+            assert pauses == expected, pauses
+    finally:
+        proxy.port = known
+
+
+def test_no_call_is_sent_twice():
+    """What is lost with its connection is lost, although the next new() makes another one."""
+    server = MultiplexingTCPServer(free(), Counting)
+    server.requests = []
+    with serving(server):
+        remote = Remote(*server.server_address, timeout=20, reconnect=True)
+        for _ in range(3):
+            c = remote.new()
+            method = c.method
+            raises(ConnectionLost, method, 1)
+            raises(ConnectionLost, method, 2)
+        assert server.requests == ["NEW", "GET", "RUN"] * 3, server.requests
+
+
+class Counting(AsyncStreamRequestHandler):
+    """Notes what is asked, and closes when a method is called."""
+
+    async def handle(self):
+        verb = None
+        while verb != "RUN":
+            verb = (await message.arecv(self))[0]
+            self.server.requests.append(verb)
+            if verb != "RUN":
+                answer = b'[%d,null,"Thing",""]' % (0 if verb == "NEW" else -1)
+                self.wfile.write(message._first(self, b"%08dW" % len(answer) + answer))
+
+
+def test_max_connections_of_sessions():
+    with serving(server("multiplexing", free(), max_connections=2, when_full="wait")) as s:
+        a, b = connect(*s.server_address, 1), connect(*s.server_address, 2)
+        record = thread(third, s.server_address)
+        assert a.n == 1 and b.n == 2 and not record["done"] and s.stats["accepted"] == 2
+        a.close()
+        wait_until(lambda: record["done"])
+        assert b.n == 2
+        b.close()
+    with serving(server("multiplexing", free(), max_connections=2, when_full="evict")) as s:
+        a, b = connect(*s.server_address, 1), connect(*s.server_address, 2)
+        wait_a_while()
+        assert b.n == 2  # a is the one that is silent for longer
+        third(s.server_address)
+        assert b.n == 2 and s.stats["evicted"] == 1
+        raises(ConnectionLost, lambda: a.n)
+        b.close()
+
+
+def wait_a_while():
+    import time
+
+    time.sleep(0.1)
+
+
+def third(address):
+    with Remote(*address, timeout=20).new(3) as c:
+        assert c.n == 3
+
+
+def test_max_threads_of_sessions():
+    from socketse import port
+
+    class Threaded(Thing):
+        def ident(self):
+            return port.get_ident()
+
+    s = server("threading", free(), Threaded, max_threads=1)
+    serves = []
+    s.service_actions = lambda: serves.append(port.get_ident())
+    with support.quiet(), serving(s):
+        with connect(*s.server_address, 1) as a:
+            own = a.ident()
+            for i in range(2):  # one after the other, by the thread that serves
+                with connect(*s.server_address, 2) as b:
+                    assert b.ident() == serves[0] != own and b.n == 2
+                    assert i or s.stats["active"] == 2
+            assert a.n == 1 and a.ident() == own
+
+
 def later(address):
     """Serve again after a while."""
     import time
@@ -853,6 +1002,14 @@ def test_on_request_sees_and_refuses():
         ("BYE", []),
     ]
     assert seen[0][0] == "127.0.0.1"
+
+
+def test_dir_and_a_copy_are_one_request_each():
+    seen = []
+    with serving(RemoteServer(free(), Thing, on_request=lambda s, r: seen.append(r[0]))) as s:
+        with connect(*s.server_address) as c:
+            assert "echo" in dir(c) and "n" in c._all()
+    assert seen == ["NEW", "DIR", "ALL", "BYE"]
 
 
 def test_a_method_is_asked_for_once():

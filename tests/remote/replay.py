@@ -1,7 +1,7 @@
-"""Reads messages from a file of frames: replay.py FILE MAX_MESSAGE.
+"""Reads messages from a file of frames: replay.py FILE MAX_MESSAGE KIND.
 
-Each is to be a value or a MessageError, in a heap in which MAX_MESSAGE and 4 kB are free, or
-twice that where all is twice as large as on a board.
+KIND is recv, or arecv as servers use it. Each is to be a value or a MessageError, in a heap in
+which MAX_MESSAGE and 4 kB are free, or twice that where all is twice as large as on a board.
 """
 
 import gc
@@ -10,6 +10,7 @@ import sys
 from socketse import faults, message
 
 _SPARE = 4096
+_COROUTINE = 640  # a session's own, which it has anyway, and the piece that came last
 limit = int(sys.argv[2])
 
 
@@ -34,6 +35,34 @@ class Peer:
         return found
 
 
+class AsyncPeer:
+    """The same for a handler's coroutine."""
+
+    se_met = 3
+    max_message = limit
+
+    async def read(self, n):
+        n = min(n, len(self.data) - self.at)
+        found = bytes(self.data[self.at : self.at + n])
+        self.at += n
+        return found
+
+    async def readexactly(self, n):
+        found = await self.read(n)
+        if len(found) < n:
+            raise EOFError
+        return found
+
+
+def arecv(peer):
+    """Do what message.recv() does; it waits for nobody."""
+    try:
+        message.arecv(peer).send(None)
+    except StopIteration as e:
+        return e.value
+    raise AssertionError("it waits")
+
+
 def fill(left):
     """Return what leaves no more of the heap than this, in one piece."""
     reserve = bytearray(left)
@@ -51,10 +80,15 @@ def fill(left):
 
 counts = {"value": 0, "error": 0, "closed": 0}
 peer = Peer(b"")
+recv = message.recv
+if sys.argv[3] == "arecv":
+    peer = AsyncPeer()
+    recv = arecv
 total = 0
 with open(sys.argv[1], "rb") as f:
     buf = bytearray(32768)
-    held = fill((limit + _SPARE) * (2 if sys.maxsize >> 32 else 1))
+    spare = _SPARE + (_COROUTINE if sys.argv[3] == "arecv" else 0)
+    held = fill((limit + spare) * (2 if sys.maxsize >> 32 else 1))
     while True:
         head = f.read(6)
         if not head:
@@ -68,7 +102,7 @@ with open(sys.argv[1], "rb") as f:
         how = "value"
         gc.collect()
         try:
-            message.recv(peer)
+            recv(peer)
         except message.MessageError:
             how = "error"
         except message.SocketClosed:
