@@ -8,7 +8,19 @@ import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
 from socketse.http import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
-from support import BOARD, HOST, MICROPYTHON, Client, free, quiet, raises, thread, wait_until
+from support import (
+    BOARD,
+    HOST,
+    MICROPYTHON,
+    Client,
+    TLSClient,
+    certificate,
+    free,
+    quiet,
+    raises,
+    thread,
+    wait_until,
+)
 
 LINE = b"a line of thirty-one characters\n"
 
@@ -1059,6 +1071,36 @@ def test_basic_authentication():
     with Serving("multiplexer", Elsewhere) as server, Browser(server.server_address) as c:
         status, got, body = c.get("/", right)
         assert status == 403 and b"TLS" in body
+
+    class Trusting(Elsewhere):
+        allow_plain = True
+
+    with Serving("multiplexer", Trusting) as server, Browser(server.server_address) as c:
+        assert c.get("/", right)[2] == LINE
+        assert c.get("/")[0] == 401
+
+
+def test_passwords_from_elsewhere_over_tls():
+    from socketse import server_context
+
+    class Elsewhere(Secret):
+        def setup(self):
+            Secret.setup(self)
+            self.client_address = ("192.0.2.1", 4711)
+
+    class Secure(TLSClient, Browser):
+        pass
+
+    right = "Authorization: Basic QWxhZGRpbjpvcGVuOiBzZXNhbWU="
+    for kind in ("plain", "multiplexer"):
+        with Serving(
+            kind, Elsewhere, ssl_context=server_context(certificate("server.pem"))
+        ) as server:
+            with Secure(server.server_address) as c:
+                assert c.get("/", right)[2] == LINE
+            with Secure(server.server_address) as c:
+                assert c.get("/")[0] == 401
+            assert not server.told, server.told
 
 
 def test_users():
