@@ -31,7 +31,8 @@ def find(name):
         "scram:: guard:: users:Users: auth:AuthMixIn/Secret: login:AuthError:",
         "passwords:PasswordHandler:stream page:PageHandler:stream/services",
         "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
-        "httpauth:: httpbody:: httpdate:: httperror:: httplist:: xmlsystem:: xmlvalues::",
+        "httpauth:: httpbody:: httpdate:: httperror:: httplist:: httpsend:: timepage::",
+        "xmlsystem:: xmlvalues::",
     )
     for some in rooms:
         for entry in some.split():

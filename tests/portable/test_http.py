@@ -8,7 +8,19 @@ import time
 
 from socketse import Multiplexer, MultiplexingTCPServer, TCPServer, ThreadingTCPServer
 from socketse.http import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
-from support import BOARD, HOST, MICROPYTHON, Client, free, quiet, raises, thread, wait_until
+from support import (
+    BOARD,
+    HOST,
+    MICROPYTHON,
+    Client,
+    TLSClient,
+    certificate,
+    free,
+    quiet,
+    raises,
+    thread,
+    wait_until,
+)
 
 LINE = b"a line of thirty-one characters\n"
 
@@ -443,7 +455,7 @@ def test_one_write_never_waits():
         for path in ("/length", "/chunks"):
             with Slow(server.server_address) as deaf:
                 deaf.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
-                wait_until(lambda: "done" in server.log, 0.9)
+                wait_until(lambda: "done" in server.log)  # it would fail, had it to wait
                 server.log.clear()
                 assert len(deaf.answer()[2]) == Writes.size
 
@@ -970,27 +982,29 @@ def test_who_is_too_slow():
 
 def test_dripping():
     chunked = b" / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with Serving("multiplexer", Impatient) as server:
-        for start in (
-            b"GET / HTTP/1.1\r\nX: ",
-            b"POST" + chunked,
-            b"POST" + chunked + b"5;",
-            b"POST" + chunked + b"5\r\nhello\r\n5;",
-            b"POST" + chunked + b"0\r\nX: ",
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
-            b"PUT" + chunked + b"5;",
-            b"PUT" + chunked + b"5\r\nhello\r\n0\r\nX: ",
-        ):
-            with Browser(server.server_address) as c:
-                c.send(start)
-                try:
-                    for _ in range(200):
-                        c.send(b"1")
-                        time.sleep(0.02)
-                except OSError:
-                    continue  # it has closed
-                raise AssertionError("it waits for ever: %r" % start)
-        assert not server.told, server.told
+    starts = (
+        b"GET / HTTP/1.1\r\nX: ",
+        b"POST" + chunked,
+        b"POST" + chunked + b"5;",
+        b"POST" + chunked + b"5\r\nhello\r\n5;",
+        b"POST" + chunked + b"0\r\nX: ",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+        b"PUT" + chunked + b"5;",
+        b"PUT" + chunked + b"5\r\nhello\r\n0\r\nX: ",
+    )
+    for kind, some in (("multiplexer", starts), ("plain", starts[2:3])):
+        with Serving(kind, Impatient) as server:
+            for start in some:
+                with Browser(server.server_address) as c:
+                    c.send(start)
+                    try:
+                        for _ in range(200):
+                            c.send(b"1")
+                            time.sleep(0.02)
+                    except OSError:
+                        continue  # it has closed
+                    raise AssertionError("it waits for ever: %r" % start)
+            assert not server.told, server.told
 
 
 def test_vanished_clients():
@@ -1059,6 +1073,36 @@ def test_basic_authentication():
     with Serving("multiplexer", Elsewhere) as server, Browser(server.server_address) as c:
         status, got, body = c.get("/", right)
         assert status == 403 and b"TLS" in body
+
+    class Trusting(Elsewhere):
+        allow_plain = True
+
+    with Serving("multiplexer", Trusting) as server, Browser(server.server_address) as c:
+        assert c.get("/", right)[2] == LINE
+        assert c.get("/")[0] == 401
+
+
+def test_passwords_from_elsewhere_over_tls():
+    from socketse import server_context
+
+    class Elsewhere(Secret):
+        def setup(self):
+            Secret.setup(self)
+            self.client_address = ("192.0.2.1", 4711)
+
+    class Secure(TLSClient, Browser):
+        pass
+
+    right = "Authorization: Basic QWxhZGRpbjpvcGVuOiBzZXNhbWU="
+    for kind in ("plain", "multiplexer"):
+        with Serving(
+            kind, Elsewhere, ssl_context=server_context(certificate("server.pem"))
+        ) as server:
+            with Secure(server.server_address) as c:
+                assert c.get("/", right)[2] == LINE
+            with Secure(server.server_address) as c:
+                assert c.get("/")[0] == 401
+            assert not server.told, server.told
 
 
 def test_users():
