@@ -1,6 +1,5 @@
 """Ctrl-C and another run in the same interpreter, for every kind of server, again and again."""
 
-import contextlib
 import os
 import socket
 import ssl
@@ -11,7 +10,10 @@ from conftest import certificates, connect, scale
 from siege import Marks, Protocol
 from test_siege import HTTP, XMLRPC, Auth, Daytime, Page, Passwords, Remote, begin, compiled  # noqa: F401
 
-RUNS = 4  # 100 with --all
+RUNS = 25  # between two looks at the heap
+TLS_RUNS = 5  # over TLS, which takes long; 25 with --all
+OTHER_RUNS = 1  # on other MicroPythons: one is emulated, and Ctrl-C ends it now and then
+LOOKS = 4  # at least, so that there are 100 runs; garbage can look alive, what is lost adds up
 
 
 class Datagram(Protocol):
@@ -30,9 +32,16 @@ KINDS = {
     "echo_multiplexing": Protocol,
     "udp_": Datagram,
     "udp_Threading": Datagram,
+    "udp_in_a_multiplexer": Datagram,
     "unix": Protocol,
     "unix_Threading": Protocol,
     "unix_Multiplexing": Protocol,
+    "unixdatagram": Datagram,
+    "unixdatagram_Threading": Datagram,
+    "several_servers": Protocol,
+    "asyncio_serve": Protocol,
+    "poll_loop": Protocol,
+    "handle_request": Protocol,
     "http": HTTP,
     "page": Page,
     "xmlrpc": XMLRPC,
@@ -49,7 +58,13 @@ CASES = [(name, False) for name in KINDS] + [(name, True) for name in OVER_TLS]
 
 def enter(name, tls, port, folder):
     """Return a new connection."""
-    if name[:4] == "unix":
+    if name[:5] == "unixd":
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        own = folder / "client"  # for the answer
+        own.unlink(missing_ok=True)
+        connection.bind(str(own))
+        connection.connect(str(folder / "socket"))
+    elif name[:4] == "unix":
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(folder / "socket"))
     elif name[:4] == "udp_":
@@ -62,6 +77,16 @@ def enter(name, tls, port, folder):
         context = ssl.create_default_context(cafile=str(certificates() / "cert.pem"))
         connection = context.wrap_socket(connection, server_hostname="localhost")
     return connection
+
+
+def ask(name, tls, port, folder):
+    """See to it that a newcomer is served, by each server of several."""
+    protocol = KINDS[name]()
+    for one in ("echo_patient", "udp_", "unix") if name == "several_servers" else (name,):
+        with enter(one, tls, port, folder) as client:
+            protocol = KINDS[one]()
+            protocol.open(client)
+            protocol.ask(client)
 
 
 def heap_of(control):
@@ -87,27 +112,30 @@ def test_run_again_after_ctrl_c(compiled, tmp_path, case, place):  # noqa: F811
     (tmp_path / "page.html").write_text("<html></html>\n")
     program, port, control = begin(compiled, name, tls, place, tmp_path)
     protocol = KINDS[name]()
-    runs = 100 if scale() > 1 else RUNS
     marks = Marks(program.process.pid)
+    runs = RUNS
+    if place in OTHERS:
+        runs = OTHER_RUNS
+    elif tls and scale() == 1:
+        runs = TLS_RUNS
     try:
-        program.wait_for("ready")
-        for run in range(1, 3 * runs):
-            with contextlib.ExitStack() as stack:
-                client = stack.enter_context(enter(name, tls, port, tmp_path))
+        program.wait_for("ready 0")
+        for run in range(1, 3 * LOOKS * runs + 1):
+            with enter(name, tls, port, tmp_path) as client:
                 protocol.open(client)
                 protocol.ask(client)
-                if protocol.background and name[:4] != "udp_":
+                if not isinstance(protocol, Datagram):
                     # In the middle of a request when it comes.
                     client.sendall(protocol.request[:5])
                 program.interrupt()
-                program.wait_for("interrupted %d\nready\n" % run)
-                with enter(name, tls, port, tmp_path) as client:
-                    protocol.open(client)
-                    protocol.ask(client)
+                program.wait_for("ready %d" % run)
+                ask(name, tls, port, tmp_path)
+            if run % runs:
+                continue
             marks.add(heap_of(control))
-            if name[:4] == "unix":
+            if name[:4] == "unix" or name == "several_servers":
                 assert os.listdir(tmp_path).count("socket") == 1
-            if marks.steady(runs - 1):  # what is lost is lost in each; garbage can look alive
+            if marks.steady(LOOKS - 1):
                 break
         marks.check()
         assert program.process.poll() is None

@@ -401,6 +401,7 @@ def compiled():
     into = ROOT / "build" / "besieged"
     mpy.compile_lib(into)
     mpy.compile_file(PROGRAM, into / "besieged.mpy", "besieged")
+    mpy.compile_file(PROGRAM.parent / "stand_in.py", into / "stand_in.mpy", "stand_in")
     return os.path.relpath(into)
 
 
@@ -423,7 +424,8 @@ def begin(lib, name, tls, place, folder):
     if place == "cpython":
         program = Program(target.command([PROGRAM, *args]), target.environment())
     else:
-        heap = "%dk" % (HEAPS.get(name, HEAP) + TLS * tls)
+        heap = HEAPS.get(name, HEAP) + TLS * tls
+        heap = "%dk" % (heap * 2 if place == "unix64" else heap)  # words of 8 bytes
         command = target.command(["-m", "besieged", *args], heap)
         program = Program(command, target.environment(lib))
     program.heap = place != "cpython"

@@ -117,15 +117,20 @@ class Multiplexer:
         return busy
 
     async def serve(self):
-        """Serve until shutdown(), beside the other tasks of asyncio."""
+        """Serve until shutdown(), beside the other tasks of asyncio.
+
+        As asyncio tells nobody of Ctrl-C, a new server on the address of one of these closes it.
+        """
         from asyncio import sleep
 
         if self._se_serving is not None:
             raise RuntimeError("it serves already")
         self._se_serving = [port.get_ident()]
+        _mark_left(self, True)
         try:
             while not self._se_stop:
                 await sleep(0 if self.poll(0) else _IDLE_SECONDS)
+            _mark_left(self, False)
         finally:
             self._se_serving = None
             self._se_stop = False

@@ -7,60 +7,31 @@ CONTROL   a port for the test alone, served between the rounds: b"figures\\n" is
 FOLDER    for files
 Ctrl-C ends a server, and the next one begins in the same interpreter.
 
-Time is a stand-in: ticks have a period of 2**30 ms, as on boards, and begin 1.5 s before its end.
+Time is a stand-in, see stand_in.py. SIGUSR1 has a handler.
 """
 
 import gc
 import sys
-import time
+
+if sys.argv[1] != "asyncio_serve":  # MicroPython's asyncio counts ticks in C, too
+    import stand_in  # first: it is what all others take for time
+
+import socketse
+from socketse import AsyncStreamRequestHandler, Multiplexer, TCPServer
 
 MICROPYTHON = sys.implementation.name == "micropython"
-PERIOD = 1 << 30
-real_time = time.time
-shift = [0]  # seconds that the clock is ahead
-
-
-def shifted():
-    return real_time() + shift[0]
-
-
 if MICROPYTHON:
+    import ffi
     import micropython
 
     micropython.kbd_intr(3)  # with -m Ctrl-C would kill it
-    real_ticks = time.ticks_ms
-    first = real_ticks()
-
-    def ticks_ms():
-        return (real_ticks() - first - 1500) & (PERIOD - 1)
-
-    def ticks_add(a, b):
-        return (a + b) & (PERIOD - 1)
-
-    def ticks_diff(a, b):
-        return ((a - b + (PERIOD >> 1)) & (PERIOD - 1)) - (PERIOD >> 1)
-
-    class Module:
-        """Time as all modules see it from now on."""
-
-    stand_in = Module()
-    for name in dir(time):
-        if name[0] != "_":
-            setattr(stand_in, name, getattr(time, name))
-    stand_in.ticks_ms, stand_in.ticks_add, stand_in.ticks_diff = ticks_ms, ticks_add, ticks_diff
-    stand_in.time = shifted
-    sys.modules["time"] = stand_in
+    # A handler in C, which does nothing: what the system does is interrupted all the same.
+    libc = ffi.open(None)
+    libc.func("p", "signal", "ip")(10, libc.addr("getpid"))
 else:
-    from socketse import host  # not port: that takes what is there
+    import signal
 
-    first = int(time.monotonic() * 1000)
-    host.ticks_ms = lambda: (int(time.monotonic() * 1000) - first - 1500) & (PERIOD - 1)
-    host.ticks_add = lambda a, b: (a + b) & (PERIOD - 1)
-    host.ticks_diff = lambda a, b: ((a - b + (PERIOD >> 1)) & (PERIOD - 1)) - (PERIOD >> 1)
-    time.time = shifted
-
-import socketse  # noqa: E402
-from socketse import AsyncStreamRequestHandler, Multiplexer, TCPServer  # noqa: E402
+    signal.signal(signal.SIGUSR1, lambda *args: None)
 
 kind, number, control_number, folder = sys.argv[1:5]
 address = ("127.0.0.1", int(number))
@@ -104,6 +75,58 @@ def echo_threading():
     return socketse.ThreadingTCPServer(address, plain(2))
 
 
+def unix():
+    return socketse.UnixStreamServer(folder + "/socket", plain(20))
+
+
+def unix_plain():
+    return socketse.UnixStreamServer(folder + "/socket", plain(0.2))
+
+
+def unix_Threading():
+    return socketse.ThreadingUnixStreamServer(folder + "/socket", plain(2))
+
+
+def unix_Multiplexing():
+    return socketse.MultiplexingUnixStreamServer(folder + "/socket", Echo)
+
+
+class Datagram(socketse.DatagramRequestHandler):
+    """Sends a datagram back."""
+
+    def handle(self):
+        """Serve one client."""
+        self.wfile.write(self.packet)
+
+
+def unixdatagram():
+    return socketse.UnixDatagramServer(folder + "/socket", Datagram)
+
+
+def unixdatagram_Threading():
+    return socketse.ThreadingUnixDatagramServer(folder + "/socket", Datagram)
+
+
+def udp_in_a_multiplexer():
+    return several(socketse.UDPServer(address, socketse.services.EchoHandler))
+
+
+def several(*servers):
+    """Return a multiplexer of servers, which is closed as one."""
+    hub = Multiplexer()
+    for server in servers:
+        hub.add(server)
+    return hub
+
+
+def several_servers():
+    return several(
+        TCPServer(address, Echo),
+        socketse.UDPServer(address, socketse.services.EchoHandler),
+        socketse.UnixStreamServer(folder + "/socket", plain(20)),
+    )
+
+
 def echo_in_a_multiplexer():
     return TCPServer(address, Echo)
 
@@ -144,6 +167,14 @@ def http():
         def log_message(self, format, *args):
             """Log nothing."""
 
+    if kind == "http_threading":
+
+        class HTTPServer(socketse.ThreadingMixIn, HTTPServer):
+            """A thread for each."""
+
+        Handler.timeout = 2
+    elif kind == "http_plain":
+        Handler.timeout = 0.2  # one after the other
     return HTTPServer(address, Handler)
 
 
@@ -172,6 +203,35 @@ class Thing:
         return 2 * x
 
 
+def xmlrpc_plain():
+    server = xmlrpc()
+    server.RequestHandlerClass = patient(server.RequestHandlerClass, 0.2)  # one after the other
+    return server
+
+
+def xmlrpc_threading():
+    from socketse.xmlrpc import SimpleXMLRPCServer
+
+    class Server(socketse.ThreadingMixIn, SimpleXMLRPCServer):
+        """A thread for each."""
+
+    server = Server(address, logRequests=False)
+    server.register_function(pow)
+    server.RequestHandlerClass = patient(server.RequestHandlerClass, 2)
+    return server
+
+
+def patient(kind, seconds):
+    """Return a handler that waits so long for its client."""
+
+    class Handler(kind):
+        """The same with a timeout."""
+
+        timeout = seconds
+
+    return Handler
+
+
 def remote():
     return socketse.RemoteServer(address, Thing)
 
@@ -197,6 +257,21 @@ def service(name):
 SERVERS = {
     "echo_plain": echo_plain,
     "echo_patient": echo_patient,
+    "handle_request": echo_patient,
+    "unix": unix,
+    "unix_plain": unix_plain,
+    "unix_Threading": unix_Threading,
+    "unix_Multiplexing": unix_Multiplexing,
+    "unixdatagram": unixdatagram,
+    "unixdatagram_Threading": unixdatagram_Threading,
+    "udp_in_a_multiplexer": udp_in_a_multiplexer,
+    "several_servers": several_servers,
+    "asyncio_serve": echo_in_a_multiplexer,
+    "poll_loop": echo_in_a_multiplexer,
+    "http_plain": http,
+    "http_threading": http,
+    "xmlrpc_plain": xmlrpc_plain,
+    "xmlrpc_threading": xmlrpc_threading,
     "echo_threading": echo_threading,
     "echo_in_a_multiplexer": echo_in_a_multiplexer,
     "echo_multiplexing": echo_multiplexing,
@@ -240,7 +315,7 @@ class Control(AsyncStreamRequestHandler):
             if not words:
                 return
             if words[0] == b"clock":
-                shift[0] = int(words[1])
+                stand_in.shift[0] = int(words[1])
                 self.wfile.write(b"done\n")
                 continue
             if words[0] in (b"hold", b"free"):
@@ -266,36 +341,42 @@ def make():
     """Return the server."""
     if kind in SERVERS:
         server = SERVERS[kind]()
-    elif kind[:4] in ("udp_", "unix"):
-        name = kind[4:].replace("_", "")
-        to, handler = address, Echo
-        if kind[:4] == "udp_":
-            name += "UDPServer"
-            handler = socketse.services.EchoHandler
-        else:
-            name += "UnixStreamServer"
-            to = folder + "/socket"
-        server = getattr(socketse, name)(to, handler)
+    elif kind in ("udp_", "udp_Threading"):
+        server = getattr(socketse, kind[4:] + "UDPServer")(address, socketse.services.EchoHandler)
+    elif kind[:4] == "udp_":
+        handler = getattr(socketse.services, kind[4:] + "Handler")
+        server = several(socketse.UDPServer(address, handler))
     else:
         server = service(kind)
     if sys.argv[5:]:
         server.ssl_context = socketse.server_context(sys.argv[5])
-    if server.socket_type == 1:
-        # Linux would keep 3 MB for a client that does not read: boards have some kB.
-        server.socket.setsockopt(1, 7, 32768)  # SO_SNDBUF
+    for one in getattr(server, "servers", (server,)):
+        if one.socket_type == 1:
+            # Linux would keep 3 MB for a client that does not read: boards have some kB.
+            one.socket.setsockopt(1, 7, 32768)  # SO_SNDBUF
     return server
 
 
 def serve(server):
     """Serve, in a multiplexer if there is none for a handler that is a coroutine."""
     loop = server
-    if hasattr(server.RequestHandlerClass, "_se_blame") and server.socket_type == 1:
-        if not hasattr(server, "process_request_thread") and not hasattr(server, "when_full"):
-            loop = Multiplexer()
-            loop.add(server)
+    if kind[-6:] != "_plain" and not hasattr(server, "process_request_thread"):
+        if not hasattr(server, "when_full") and hasattr(server.RequestHandlerClass, "_se_blame"):
+            loop = several(server)
     loop.service_actions = lambda: control.poll(0)
     gc.collect()
-    print("ready")
+    print("ready %d" % runs)
+    if kind == "asyncio_serve":
+        import asyncio
+
+        asyncio.new_event_loop()  # MicroPython keeps the tasks of the last run
+        asyncio.run(loop.serve())
+    while kind == "poll_loop":
+        loop.poll(0.02)
+    server.timeout = 0.02
+    server.handle_timeout = lambda: control.poll(0)
+    while kind == "handle_request":
+        server.handle_request()
     loop.serve_forever(0.02)
 
 

@@ -40,6 +40,7 @@ from rich.live import Live  # noqa: E402
 from rich.table import Table  # noqa: E402
 from rich.text import Text  # noqa: E402
 
+PLACES = (places.Board, places.Site)
 MOST = 64  # bytes by which the heap may have grown
 CALMS = 10
 FIRST = 0.2  # of the time: then all is there that stays
@@ -85,8 +86,8 @@ class Soak:
         after = FIRST * self.calms[-1][0] - 1
         return next(calm for calm in self.calms if calm[0] >= after)
 
-    def verdict(self):
-        """Yield what is wrong, as texts."""
+    def verdict(self, length):
+        """Yield what is wrong after a soak of so many seconds, as texts."""
         for client in self.clients:
             for error in client.row.errors[:3]:
                 yield "%s, %s: %s" % (self.place.name, client.service, error)
@@ -98,7 +99,7 @@ class Soak:
             yield "%s: it was never calm" % self.place.name
             return
         first, last = self.first(), self.calms[-1]
-        if last[0] >= SETTLED and last[1] - first[1] > MOST:
+        if length >= SETTLED and last[1] - first[1] > MOST:
             yield "%s: %d bytes of heap are lost" % (self.place.name, last[1] - first[1])
         if last[3] != first[3]:
             yield "%s: %d descriptors, then %d" % (self.place.name, first[3], last[3])
@@ -228,10 +229,12 @@ def main(argv=None):
     console = Console()
     try:
         with contextlib.ExitStack() as stack:
-            found = [places.Board(stack), places.Site(stack)]
+            found = [place(stack) for place in PLACES]
             soaks = [Soak(place, options.seed + 100 * i) for i, place in enumerate(found)]
             run(soaks, options.minutes, console)
-            problems = [problem for soak in soaks for problem in soak.verdict()]
+            problems = [
+                problem for soak in soaks for problem in soak.verdict(60 * options.minutes)
+            ]
     except interpreters.Unavailable as e:
         print(e, file=sys.stderr)
         return 2
