@@ -189,7 +189,7 @@ def run(h, method):
 def _read(h, body):
     # Make the whole body, which has to come in time, the handler's rfile.
     timeout = h.timeout
-    end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+    end = port.ticks_add(port.ticks_ms(), int(h.request_timeout * 1000))
     if body.expect:
         body.expect = False
         _go_on(h)
