@@ -43,6 +43,7 @@ class Protocol:
     starts      beginnings, raw, after which the server waits for more
     endless     what can be sent for ever after the beginning `start`
     stays       a client may ask again and again
+    series      how many answers there are if it asks often at once
     files       its answer needs a file
     crowd       attackers of each kind; few where each has a thread, or all wait for each
     background  slow clients stay during all of it
@@ -54,6 +55,7 @@ class Protocol:
     start = b""
     endless = b"x" * 500
     stays = True
+    series = 20
     files = False
     crowd = 40
     background = True
@@ -115,7 +117,7 @@ class Siege:
     """A server under attack, and two honest clients: one stays, one comes anew each time.
 
     protocol  how they speak
-    port      where the server is
+    port      where the server is: a number, or the path of a Unix socket
     tls       it is spoken over TLS
     """
 
@@ -288,17 +290,19 @@ class Siege:
 
     def connect(self, tiny=False):
         """Return a new connection from an address of its own."""
-        client = socket.socket()
+        unix = isinstance(self.port, str)
+        client = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         try:
             client.settimeout(LIMIT)
-            with self._changed:  # a generator is for one thread at a time
-                source = next(addresses)
-            client.bind((source, 0))
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not unix:
+                with self._changed:  # a generator is for one thread at a time
+                    source = next(addresses)
+                client.bind((source, 0))
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tiny:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            client.connect(("127.0.0.1", self.port))
+            client.connect(self.port if unix else ("127.0.0.1", self.port))
         except BaseException:
             client.close()
             raise

@@ -88,6 +88,13 @@ def resets(siege):
     siege.served()
 
 
+def vanish(siege):
+    """500 clients connect and are gone."""
+    for i in range(500):
+        siege.client(b"half a li" if i % 4 == 3 else b"").close()
+    siege.served()
+
+
 def endless_line(siege):
     """One client sends 1 MB without a newline."""
     client = siege.client()
@@ -177,6 +184,7 @@ ATTACKS = [
     half_lines,
     strange,
     resets,
+    vanish,
     endless_line,
     sends_on,
     dripping,

@@ -12,7 +12,9 @@ import pathlib
 import random
 import resource
 import select
+import signal
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -30,10 +32,12 @@ PLACES = ["i386", "cpython"]
 HEAP = 64
 HEAPS = dict.fromkeys(("xmlrpc", "remote", "auth", "passwords"), 96)
 HEAPS.update(http=128, page=96, Chargen=96, echo_threading=96, auth_threading=112)
-HEAPS["remote_threading"] = 128
+HEAPS.update(remote_threading=128, http_plain=128, http_threading=160, xmlrpc_plain=96)
+HEAPS.update(unix_Threading=96, xmlrpc_threading=128)
 TLS = 48  # more
 DESCRIPTORS = 100  # of a server at most
 SERIES = 20  # requests at once
+SLOW_MS = 1000  # between two bytes of some clients
 
 
 class Plain(Protocol):
@@ -47,6 +51,14 @@ class Threading(Protocol):
     """Lines to a server with a thread for each."""
 
     crowd = 3
+
+
+class PlainHTTP(Plain):
+    """A file from a server that handles one client after the other."""
+
+    request = b"GET /page.html HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = b"</html>\n"
+    files = True
 
 
 class Auth(Protocol):
@@ -93,7 +105,7 @@ class XMLRPC(HTTP):
     """A call of a function: one in each connection, as with CPython's."""
 
     stays = files = False
-
+    series = 1
     request = (
         b"POST /RPC2 HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%s"
     )
@@ -102,6 +114,25 @@ class XMLRPC(HTTP):
     start = b"POST /RPC2 HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"
     endless = b"<" * 500
     answer = b"</methodResponse>\n"
+
+
+class ThreadingHTTP(HTTP):
+    """A file, with a thread for each."""
+
+    crowd = 3
+
+
+class PlainXMLRPC(XMLRPC):
+    """A call, one client after the other."""
+
+    background = False
+    crowd = 1
+
+
+class ThreadingXMLRPC(XMLRPC):
+    """A call, with a thread for each."""
+
+    crowd = 3
 
 
 def frame(kind, body):
@@ -152,6 +183,7 @@ class Discard(Protocol):
     """What is sent is gone."""
 
     stays = False
+    series = 1
 
     def stages(self):
         return Protocol.stages(self)[:-1]
@@ -166,6 +198,7 @@ class Told(Protocol):
 
     request = b""
     stays = False
+    series = 1
     answer = 74
 
     def ask(self, connection):
@@ -198,11 +231,18 @@ PROTOCOLS = {
     "echo_plain": Plain,
     "echo_threading": Threading,
     "echo_multiplexing": Protocol,
+    "unix_plain": Plain,
+    "unix_Threading": Threading,
+    "unix_Multiplexing": Protocol,
     "auth": Auth,
     "auth_threading": AuthThreading,
     "http": HTTP,
+    "http_plain": PlainHTTP,
+    "http_threading": ThreadingHTTP,
     "page": Page,
     "xmlrpc": XMLRPC,
+    "xmlrpc_plain": PlainXMLRPC,
+    "xmlrpc_threading": ThreadingXMLRPC,
     "remote": Remote,
     "remote_threading": RemoteThreading,
     "passwords": Passwords,
@@ -257,6 +297,9 @@ class Besieged(Siege):
             for _ in range(max(1, self.protocol.crowd // 5)):
                 with contextlib.suppress(OSError):  # evicted or thrown out
                     attack(self.entered(stage))
+            if not self.protocol.background:  # they would wait for each of them
+                self.served()
+                self.release()
         self.served()
 
     def settled(self, stats):
@@ -324,16 +367,17 @@ def noise(siege):
 def pipelined(siege):
     """Honest clients send many requests at once, others theirs byte by byte."""
     protocol = siege.protocol
-    if not protocol.stays:
-        return
+    request = protocol.request or b"who needs no request"
     for pieces in (
-        (protocol.request * SERIES,),
-        [protocol.request[i : i + 1] for i in range(len(protocol.request))],
+        (request * SERIES,),
+        [request[i : i + 1] for i in range(len(request))],
     ):
         with siege.enter() as client:
             for piece in pieces:
-                client.sendall(piece)
-            for _ in range(SERIES if len(pieces) == 1 else 1):
+                # It may have been answered and closed before all is sent.
+                with contextlib.suppress(*[OSError] * (protocol.series == 1)):
+                    client.sendall(piece)
+            for _ in range(protocol.series if len(pieces) == 1 else 1):
                 came = b""
                 size = protocol.length
                 while len(came) < size:
@@ -366,22 +410,34 @@ def descriptors(siege):
     siege.served()
 
 
+def signals(siege):
+    """Signals that have a handler come all the time."""
+
+    def send():
+        siege.program.process.send_signal(signal.SIGUSR1)
+        siege._over.wait(0.002)
+
+    siege.at_work(send)
+    siege.served(3)
+
+
 ATTACKS = [vanish, resets, half_close, silent, endless, noise, pipelined, clock, descriptors]
+ATTACKS.append(signals)
 
 
 def surround(siege):
-    """Let clients stay that send a byte now and then, and clients that read nothing."""
+    """Let clients stay that send a byte every 100 ms or 1 s, and one that reads nothing."""
     protocol = siege.protocol
     slow = []
     for stage in ("secured" if siege.tls else "connected", siege.stages()[-1]):
         for _ in range(max(1, protocol.crowd // 10)):
             slow.append((siege.entered(stage), iter((protocol.request or b"x") * 1000)))
 
-    def drip():
-        for client, data in slow:
+    def drip(some, seconds):
+        for client, data in some:
             with contextlib.suppress(OSError):  # evicted
                 client.send(bytes([next(data)]))
-        siege._over.wait(0.1)
+        siege._over.wait(seconds)
 
     deaf = siege.entered(siege.stages()[-1], tiny=True)
 
@@ -390,7 +446,8 @@ def surround(siege):
             deaf.send((protocol.request or b"x") * 10)
 
     deaf.settimeout(0.2)
-    siege.at_work(drip)
+    siege.at_work(drip, slow[::2], 0.1)
+    siege.at_work(drip, slow[1::2], SLOW_MS / 1000)
     siege.at_work(send)
 
 
@@ -447,7 +504,8 @@ def besiege(lib, case, place):
         attack = siege = None
         try:
             protocol = PROTOCOLS[name.replace("echo_in_a_multiplexer", "echo_multiplexing")]()
-            siege = Besieged(protocol, program, port, control, tls)
+            where = str(folder / "socket") if name[:5] == "unix_" else port
+            siege = Besieged(protocol, program, where, control, tls)
             stack.callback(siege.close)
             marks = Marks(pid)
             for _ in range(ROUNDS):
@@ -500,8 +558,8 @@ def besiege(lib, case, place):
 class Flooded:
     """A server of datagrams, and attackers that send thousands in a second."""
 
-    def __init__(self, program, port, control):
-        self.program, self.port = program, port
+    def __init__(self, program, port, control, right):
+        self.program, self.port, self.right = program, port, right
         self.over = threading.Event()
         self.control = control
         self.worst = 0.0
@@ -525,9 +583,10 @@ class Flooded:
         began = time.monotonic()
         with self.client() as client:
             while True:
-                client.send(b"an honest datagram")
+                client.send(QUESTION)
                 with contextlib.suppress(OSError):
-                    assert client.recv(100) == b"an honest datagram"
+                    answer = client.recv(100)
+                    assert self.right(answer), answer
                     break
                 assert time.monotonic() - began < LIMIT, "no answer"
         self.worst = max(self.worst, time.monotonic() - began)
@@ -547,14 +606,29 @@ class Flooded:
             assert time.monotonic() < end, stats
 
 
+def is_now(data):
+    return abs(struct.unpack(">I", data[:4])[0] - 2208988800 - time.time()) < 60
+
+
+QUESTION = b"\x23" + bytes(39) + b"my stamp"  # as an SNTP client asks; the others take anything
+DATAGRAMS = {
+    "udp_": lambda data: data == QUESTION,
+    "udp_Threading": lambda data: data == QUESTION,
+    "udp_in_a_multiplexer": lambda data: data == QUESTION,
+    "udp_Daytime": lambda data: len(data) == 26,
+    "udp_Time": is_now,
+    "udp_SNTP": lambda data: data[24:32] == QUESTION[40:] and is_now(data[40:]),
+}
+
+
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("name", ["udp_", "udp_Threading"])
+@pytest.mark.parametrize("name", DATAGRAMS)
 def test_flood_of_datagrams(compiled, tmp_path, name, place):
     program, port, control = begin(compiled, name, False, place, tmp_path)
     try:
         program.wait_for("ready")
         with connect(control) as connection:
-            server = Flooded(program, port, connection)
+            server = Flooded(program, port, connection, DATAGRAMS[name])
             marks = Marks(program.process.pid)
             for _ in range(ROUNDS):
                 server.over.clear()

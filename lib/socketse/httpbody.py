@@ -106,7 +106,7 @@ class Body:
         end = self.end
         if end is None:
             # A body may be of any length, but not what is no part of it.
-            end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+            end = port.ticks_add(port.ticks_ms(), int(h.request_timeout * 1000))
         if not self.first and (yield from self._line(end)):
             raise _bad(self.h, 400, "no end of a chunk")
         self.first = False
@@ -280,7 +280,7 @@ def _plain(h, method, body):
 def _read(h, body):
     # Make the whole body, which has to come in time, the handler's rfile.
     timeout = h.timeout
-    body.end = port.ticks_add(port.ticks_ms(), h.request_timeout * 1000)
+    body.end = port.ticks_add(port.ticks_ms(), int(h.request_timeout * 1000))
     data: Any = b""
     try:
         if body.chunked:

@@ -174,7 +174,7 @@ def http():
 
         Handler.timeout = 2
     elif kind == "http_plain":
-        Handler.timeout = 0.2  # one after the other
+        Handler.timeout = Handler.request_timeout = 0.2  # one after the other
     return HTTPServer(address, Handler)
 
 
@@ -227,7 +227,7 @@ def patient(kind, seconds):
     class Handler(kind):
         """The same with a timeout."""
 
-        timeout = seconds
+        timeout = request_timeout = seconds
 
     return Handler
 
