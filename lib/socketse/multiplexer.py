@@ -37,7 +37,7 @@ class Multiplexer:
         self.max_connections = hub.max_connections
         self.when_full = when_full
         self._se_doors: Any = []
-        self._se_left = False  # an exception has left poll()
+        self._se_left = False  # poll() was called
         self._se_serving: Any = None  # as BaseServer has them
         self._se_poller: Any = None
         self._se_stop = False
@@ -81,6 +81,7 @@ class Multiplexer:
         """Close all servers and connections."""
         for server in self.servers:
             server.server_close()
+        self._se_new_poller()  # forgets that it was polled
 
     def __enter__(self):
         return self
@@ -102,35 +103,27 @@ class Multiplexer:
 
         timeout  seconds to wait for something to happen; None: for ever
         Returns True if anything happened. Raises RuntimeError if a handler
-        calls it.
+        calls it. As nobody knows whether that loop still runs, a new server on
+        the address of one of these closes it.
         """
-        if self._se_left:
-            self._se_left = False
-            _mark_left(self, False)
-        try:
-            busy = self._se_hub.wait(timeout)
-            self.service_actions()
-        except BaseException:
+        if not self._se_left:
+            # Ctrl-C between two rounds, or in asyncio, ends the program and tells nobody.
             self._se_left = True
             _mark_left(self, True)
-            raise
+        busy = self._se_hub.wait(timeout)
+        self.service_actions()
         return busy
 
     async def serve(self):
-        """Serve until shutdown(), beside the other tasks of asyncio.
-
-        As asyncio tells nobody of Ctrl-C, a new server on the address of one of these closes it.
-        """
+        """Serve until shutdown(), beside the other tasks of asyncio; see poll()."""
         from asyncio import sleep
 
         if self._se_serving is not None:
             raise RuntimeError("it serves already")
         self._se_serving = [port.get_ident()]
-        _mark_left(self, True)
         try:
             while not self._se_stop:
                 await sleep(0 if self.poll(0) else _IDLE_SECONDS)
-            _mark_left(self, False)
         finally:
             self._se_serving = None
             self._se_stop = False
@@ -158,6 +151,7 @@ class Multiplexer:
     # BaseServer's hooks.
 
     def _se_new_poller(self):
+        self._se_left = False
         _mark_left(self, False)
         return self
 

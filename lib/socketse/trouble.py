@@ -5,6 +5,9 @@ import os
 
 from . import limits, port
 
+if False:  # for the type checker: boards have no typing, and compilers drop this
+    from typing import Any
+
 _SERVERS = 32  # that a Multiplexer may have, and what waits for threads
 _WILD = ("", "0.0.0.0", "::")
 
@@ -114,9 +117,10 @@ def listen(error, server):
 
 def server_close(left, server):
     """Close those of the servers in left that stand in the way of server's address."""
-    from .server import _mark_left
-
     for loop in left:
+        hub: Any = getattr(loop, "_se_hub", None)
+        if hub and hub.cur_task is not None:
+            continue  # somebody is in its poll()
         for old in getattr(loop, "servers", (loop,)):  # a Multiplexer's
             if not _overlap(old, server):
                 continue
@@ -125,9 +129,9 @@ def server_close(left, server):
             if old.address_family == limits.AF_UNIX:
                 _unlink(old.server_address)  # a path, unlike a port, stays in use
             if old is not loop:
-                loop._se_hub.discard(None)
+                hub.discard(None)
                 if not loop.servers:
-                    _mark_left(loop, False)  # nobody would close it
+                    loop._se_new_poller()  # it is to be forgotten: nobody would close it
 
 
 def _unlink(path):

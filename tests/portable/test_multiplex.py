@@ -1903,7 +1903,7 @@ def test_second_run_of_a_multiplexer():
 
     def poll(hub):
         while True:
-            hub.poll(0.02)
+            hub.poll(2)  # between two calls of it, nobody could tell that it goes on
 
     for serve in (serve_forever, poll):
         hub = Multiplexer(max_connections=20)
@@ -1931,6 +1931,27 @@ def test_second_run_of_a_multiplexer():
 
 def server_with_address(address):
     return MultiplexingTCPServer(address, Echo)
+
+
+def test_second_run_after_ctrl_c_between_two_rounds():
+    # Of a program with a loop of its own; the objects stay, as globals do at a REPL.
+    address = free()
+    hub = Multiplexer()
+    hub.add(server_with_address(address))
+    hub.poll(0)
+    alone = server_with_address(address)  # closes the one before
+    alone.timeout = 0
+    alone.handle_request()
+    again = Multiplexer()
+    server = again.add(server_with_address(address))
+    with running(again):
+        exchange_once(address)
+        raises(OSError, server_with_address, address)  # serve_forever runs: it is alive
+    again.poll(0)
+    server.server_close()
+    server_with_address(address).server_close()
+    for one in (hub, again):
+        assert not one.servers
 
 
 def test_exceptions_in_hooks_leave_poll():
