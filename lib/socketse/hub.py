@@ -77,16 +77,13 @@ class Hub(Table):
                 self.cancel(self.cur_task)
             raise
         finally:
-            try:
-                if self.open or self.start:  # an exception got between
-                    self.cur_task = False
-                    self.open.clear()  # what is at the doors will be there again
-                    while self.start:
-                        self.cancel(self.start.pop())
-            finally:  # Ctrl-C may hit this, too
-                self.cur_task = None
-                if core:
-                    core.cur_task = task
+            self.cur_task = None  # first: Ctrl-C may hit this, too
+            if core:
+                core.cur_task = task
+            if self.open or self.start:  # an exception got between
+                self.open.clear()  # what is at the doors will be there again
+                while self.start:  # they have not begun: nothing of theirs runs now but finish()
+                    self.cancel(self.start.pop())
 
     def create_task(self, core):
         from .trouble import create_task
@@ -108,7 +105,6 @@ class Hub(Table):
 
     def handle(self, sleep_ms):
         table = self.map
-        size = self.readsize
         h = None
         try:
             events = self.select.ipoll(sleep_ms)
@@ -128,7 +124,7 @@ class Hub(Table):
                 data = None
                 self.cur_task = h
                 try:
-                    data = sock.recv(size)
+                    data = sock.recv(self.readsize)
                     h._se_since = now
                     stats = h._se_stats
                     stats["bytes_in"] += len(data)
@@ -140,7 +136,6 @@ class Hub(Table):
                         self.update(h, want)
                 except Exception as e:
                     self.end(h, e, data)
-                    size = self.readsize
         self.cur_task = False
         # Not before: to register while ipoll goes on would mix it up.
         if self.open:
@@ -288,13 +283,11 @@ class Hub(Table):
         # Tell h that recv has failed.
         if isinstance(exc, MemoryError):
             discard: Any = port.discard
-            lossy = discard and discard(exc, self.readsize)
+            if discard and discard(exc, self.readsize):
+                raise exc  # it has to go: what comes next would follow a hole
             self.cur_task = False  # it waits as before
-            if lossy or self.readsize > 32:
-                if lossy:
-                    self.cancel(h)  # what comes next would follow a hole
-                else:
-                    self.readsize >>= 1  # a smaller piece of heap may do
+            if self.readsize > 32:
+                self.readsize >>= 1  # a smaller piece of heap may do
                 self.stats["out_of_memory"] += 1
                 port.collect()
             else:

@@ -72,8 +72,8 @@ class Multiplexer:
         """Serve server no longer and close its connections, but not the server itself."""
         for door in self._se_doors:
             if door.server is server:
-                self._se_doors.remove(door)
                 door.leave()
+                self._se_doors.remove(door)
                 break
         self._se_hub.discard(server)
 

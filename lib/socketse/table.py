@@ -117,18 +117,15 @@ class Table:
 
     def unregister(self, socket):
         # Forget socket. Return what stood for it; None: it was forgotten before.
-        h = self.map.pop(socket, None)
+        h = self.map.get(socket)
         if h is not None:
+            self.select.unregister(socket)  # first: after Ctrl-C it is to be there for the next try
+            del self.map[socket]
             if h._se_since is not None:
                 self.count -= 1
                 h.server._se_stats["active"] -= 1
-            try:
-                self.select.unregister(socket)
-            except BaseException:  # Ctrl-C: it would stay in the poller for ever
-                self.select.unregister(socket)
-                raise
-            if self.locked and h._se_since is not None:
-                self.listen(True)
+                if self.locked:
+                    self.listen(True)
         return h
 
     def exception(self, h, exc):
@@ -156,16 +153,13 @@ class Table:
 
     def close(self, h):
         # Close the connection of h.
-        if h.request not in self.map:
+        if self.unregister(h.request) is None:
             return
+        h.server._se_drained = h.request  # nothing is to be read away any more
         try:
-            self.unregister(h.request)
-        finally:  # Ctrl-C may hit it
-            h.server._se_drained = h.request  # nothing is to be read away any more
-            try:
-                h.server.shutdown_request(h.request)
-            except Exception:
-                h.server._se_count("errors")  # a hook of the user's, or it is closed already
+            h.server.shutdown_request(h.request)
+        except Exception:
+            h.server._se_count("errors")  # a hook of the user's, or the socket is closed already
 
     def discard(self, server):
         # Close the connections of a server; None: of all.

@@ -108,11 +108,11 @@ def bind(error, address, family):
 
 
 def listen(error, server):
-    """Return the exception that says why listen failed with error."""
-    if not port.platform:
-        return error
-    # Boards have said nothing yet about another server with this address.
-    return bind(error, server.server_address, server.address_family)
+    """Return the exception that says why a server could not be made."""
+    if port.platform and isinstance(error, OSError) and len(error.args) < 2:
+        # Boards say only now that another server has this address.
+        return bind(error, server.server_address, server.address_family)
+    return error
 
 
 def server_close(left, server):
