@@ -15,7 +15,7 @@ from conftest import ROOT, find_target, free_port, scale
 from siege import LIMIT, RESET, ROUNDS, SLOW, Marks, Protocol, Siege
 
 PROGRAMS = ROOT / "tests" / "attacks"
-PLACES = ["25k-i386", "32k-i386", "48k-i386", "64k-i386", "cpython"]
+PLACES = ["28k-i386", "32k-i386", "48k-i386", "64k-i386", "cpython"]
 
 
 class Echo(Siege):

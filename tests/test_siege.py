@@ -372,20 +372,32 @@ def pipelined(siege):
         (request * SERIES,),
         [request[i : i + 1] for i in range(len(request))],
     ):
-        with siege.enter() as client:
-            for piece in pieces:
-                # It may have been answered and closed before all is sent.
-                with contextlib.suppress(*[OSError] * (protocol.series == 1)):
-                    client.sendall(piece)
-            for _ in range(protocol.series if len(pieces) == 1 else 1):
-                came = b""
-                size = protocol.length
-                while len(came) < size:
-                    data = client.recv(size - len(came))
-                    assert data, "closed after %r" % came
-                    came += data
-                protocol.look(came)
+        for _ in range(2):  # when the heap is full a newcomer may have to come again
+            with contextlib.suppress(OSError, Wrong):
+                send_in_pieces(siege, pieces)
+                break
+        else:
+            send_in_pieces(siege, pieces)
     siege.served()
+
+
+def send_in_pieces(siege, pieces):
+    """Be a client that sends its requests so, and gets its answers."""
+    protocol = siege.protocol
+    with siege.enter() as client:
+        for piece in pieces:
+            # It may have been answered and closed before all is sent.
+            with contextlib.suppress(*[OSError] * (protocol.series == 1)):
+                client.sendall(piece)
+        for _ in range(protocol.series if len(pieces) == 1 else 1):
+            came = b""
+            size = protocol.length
+            while len(came) < size:
+                data = client.recv(size - len(came))
+                if not data:
+                    raise Wrong("closed after %r" % came)
+                came += data
+            protocol.look(came)
 
 
 def clock(siege):

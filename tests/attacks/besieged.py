@@ -12,6 +12,7 @@ Time is a stand-in, see stand_in.py. SIGUSR1 has a handler.
 
 import gc
 import sys
+from os import getenv
 
 if sys.argv[1] != "asyncio_serve":  # MicroPython's asyncio counts ticks in C, too
     import stand_in  # first: it is what all others take for time
@@ -377,7 +378,7 @@ def serve(server):
     server.handle_timeout = lambda: control.poll(0)
     while kind == "handle_request":
         server.handle_request()
-    loop.serve_forever(0.02)
+    loop.serve_forever(float(getenv("ROUND") or 0.02))
 
 
 if kind[:4] in ("auth", "pass"):
