@@ -123,7 +123,7 @@ PLACES += [((name, False), place) for name in list(KINDS)[:4] for place in OTHER
 )
 def test_run_again_after_ctrl_c(compiled, tmp_path, monkeypatch, case, place):  # noqa: F811
     name, tls = case
-    monkeypatch.setenv("ROUND", "0.2")  # it waits longer: see interrupt()
+    monkeypatch.setenv("ROUND", "0.1")  # it waits longer: see interrupt()
     (tmp_path / "page.html").write_text("<html></html>\n")
     program, port, control = begin(compiled, name, tls, place, tmp_path)
     protocol = KINDS[name]()

@@ -119,9 +119,7 @@ class Table:
         # Forget socket. Return what stood for it; None: it was forgotten before.
         h = self.map.get(socket)
         if h is not None:
-            self.select.unregister(
-                socket
-            )  # first: after Ctrl-C it is to be there for the next try
+            self.select.unregister(socket)  # first: after Ctrl-C somebody will try again
             del self.map[socket]
             if h._se_since is not None:
                 self.count -= 1
