@@ -43,6 +43,8 @@ from rich.text import Text  # noqa: E402
 PLACES = (places.Board, places.Site)
 MOST = 64  # bytes by which the heap may have grown
 CALMS = 10
+# More of them, if the heap has grown: what clients have left can look alive; a loss adds up.
+AGAIN = 3
 FIRST = 0.2  # of the time: then all is there that stays
 SETTLED = 50  # seconds; until then a heap may still grow to what it needs
 SHORT = 30  # seconds; a shorter soak has fewer calms
@@ -86,6 +88,12 @@ class Soak:
         after = FIRST * self.calms[-1][0] - 1
         return next(calm for calm in self.calms if calm[0] >= after)
 
+    def lost(self, length):
+        """Return how many bytes of heap are lost after a soak of so many seconds."""
+        if length < SETTLED or len(self.calms) < 2:
+            return 0
+        return max(0, self.calms[-1][1] - self.first()[1] - MOST)
+
     def verdict(self, length):
         """Yield what is wrong after a soak of so many seconds, as texts."""
         for client in self.clients:
@@ -99,7 +107,7 @@ class Soak:
             yield "%s: it was never calm" % self.place.name
             return
         first, last = self.first(), self.calms[-1]
-        if length >= SETTLED and last[1] - first[1] > MOST:
+        if self.lost(length):
             yield "%s: %d bytes of heap are lost" % (self.place.name, last[1] - first[1])
         if last[3] != first[3]:
             yield "%s: %d descriptors, then %d" % (self.place.name, first[3], last[3])
@@ -175,7 +183,9 @@ def run(soaks, minutes, console):
                 stack.callback(client.over.set)
             soak.work()
         live = stack.enter_context(Live(console=console, refresh_per_second=1))
-        for n in range(1, calms + 1):
+        for n in range(1, calms + AGAIN + 1):
+            if n > calms and not any(soak.lost(length) for soak in soaks):
+                return
             end = begin + length * n / calms
             while time.monotonic() < end:
                 time.sleep(min(1, max(0, end - time.monotonic())))
@@ -187,7 +197,7 @@ def run(soaks, minutes, console):
             live.update(show(soaks, time.monotonic() - begin, minutes))
             if any(soak.trouble for soak in soaks):
                 return
-            if n < calms:
+            if n < calms or n < calms + AGAIN and any(soak.lost(length) for soak in soaks):
                 for soak in soaks:
                     soak.work()
 
