@@ -161,8 +161,9 @@ class BaseServer:
                 timeout = port.wait(self)
             if not self._se_handle_one(timeout):
                 self.handle_timeout()
-        finally:  # Ctrl-C before the next call ends the program, and tells nobody
+        except BaseException:
             _mark_left(self, True)
+            raise
 
     def _se_handle_one(self, timeout):
         # Return True if a request came within timeout seconds.
