@@ -287,21 +287,25 @@ SERVERS = {
 }
 
 
-held = []
+held = [None] * 100  # made now: later the heap is full of attackers
 
 
 def hold(all_of_them):
     """Take all descriptors but two, or give them back."""
     import socket
 
+    taken = len(held) - held.count(None)
+    left = 0
     try:
         while all_of_them:
-            held.append(socket.socket())
+            held[taken] = socket.socket()
+            taken += 1
     except OSError:
-        for _ in range(2):
-            held.pop().close()
-    while held and not all_of_them:
-        held.pop().close()
+        left = taken - 2
+    while taken > left:
+        taken -= 1
+        held[taken].close()
+        held[taken] = None
 
 
 class Control(AsyncStreamRequestHandler):
