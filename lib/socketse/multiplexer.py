@@ -29,6 +29,7 @@ class Multiplexer:
     serve_forever: "Any" = BaseServer.serve_forever
     shutdown: "Any" = BaseServer.shutdown
     _se_count: "Any" = BaseServer._se_count
+    _se_is_own_thread: "Any" = None  # set by threading servers
 
     def __init__(self, max_connections=None, when_full="evict"):
         self._se_stats = {"out_of_memory": 0, "errors": 0}
@@ -134,20 +135,6 @@ class Multiplexer:
             if door.actions:
                 door.actions()
 
-    def _se_turns(self, timeout):
-        # Let the threading servers do what each of their rounds begins with.
-        for door in self._se_doors:
-            if door.turn:
-                timeout = door.turn(timeout)
-        return timeout
-
-    def _se_is_own_thread(self, ident):
-        # Those of the threading servers' handlers are: they cannot wait for the loop's end.
-        for server in self.servers:
-            if server._se_is_own_thread and server._se_is_own_thread(ident):
-                return True
-        return False
-
     # BaseServer's hooks.
 
     def _se_new_poller(self):
@@ -173,14 +160,14 @@ class _Door:
         self.server = server
         if type(server).service_actions is not BaseServer.service_actions:
             self.actions = server.service_actions
-        if getattr(server, "_se_turn", None):  # ThreadingMixIn's
-            self.turn = self._turn
-            hub.filter = loop._se_turns
+        share = getattr(server, "_se_share", None)  # ThreadingMixIn's
+        if share:
+            share(self)
         self.register(server.socket, 1)
         server.shutdown = loop.shutdown
         server._se_join = self.join
         server._se_poller = self
-        if server.socket_type == SOCK_STREAM and not self.turn:
+        if server.socket_type == SOCK_STREAM and not share:
             server._se_hub = hub
             server._se_evict = self.evict
             self._se_limited = is_async(server)
@@ -239,18 +226,6 @@ class _Door:
                 delattr(server, name)
             except AttributeError:
                 continue  # this kind of server had none
-
-    def _turn(self, timeout):
-        server = self.server
-        if server._se_poller is None:  # a register has failed
-            for socket in list(self.hub.map):
-                if self.hub.map[socket] is self and socket is not server.socket:
-                    self.hub.unregister(socket)
-            server._se_poller = self
-            for entry in server._se_waiting:
-                self.register(entry[0], 1)
-        ms = server._se_turn(-1 if timeout is None else int(timeout * 1000))
-        return ms / 1000 if server._se_waiting else timeout
 
     def _se_knock(self, socket):
         # Take what has come to a socket of the server's.

@@ -230,6 +230,26 @@ class ThreadingMixIn:
                 for thread in self._threads:
                     thread.join()
 
+    # In a Multiplexer the loop is another's: door, see there, is what stands for the server in it.
+
+    def _se_share(self, door):
+        door.turn = lambda timeout: self._se_turn_of(door, timeout)
+        loop = door.loop
+        door.hub.filter = lambda timeout: _turn_all(loop, timeout)
+        loop._se_is_own_thread = lambda ident: _is_own_thread(loop, ident)
+
+    def _se_turn_of(self, door, timeout):
+        hub = door.hub
+        if self._se_poller is None:  # a register has failed
+            for socket in list(hub.map):
+                if hub.map[socket] is door and socket is not self.socket:
+                    hub.unregister(socket)
+            self._se_poller = door
+            for entry in self._se_waiting:
+                door.register(entry[0], 1)
+        ms = self._se_turn(-1 if timeout is None else int(timeout * 1000))
+        return ms / 1000 if self._se_waiting else timeout
+
     # What threads share is written under the lock.
 
     def _se_count(self, name, n=1):
@@ -239,6 +259,22 @@ class ThreadingMixIn:
     def _se_report(self: "Any", request, client_address, exc):
         with self._se_telling:
             TCPServer._se_report(self, request, client_address, exc)
+
+
+def _turn_all(loop, timeout):
+    # Let the servers of a Multiplexer do what each of their rounds begins with.
+    for door in loop._se_doors:
+        if door.turn:
+            timeout = door.turn(timeout)
+    return timeout
+
+
+def _is_own_thread(loop, ident):
+    # Return True in the thread of a handler of one of its servers: it cannot wait for its end.
+    for server in loop.servers:
+        if server._se_is_own_thread and server._se_is_own_thread(ident):
+            return True
+    return False
 
 
 class ThreadingTCPServer(ThreadingMixIn, TCPServer):
