@@ -243,7 +243,8 @@ class Table:
         # Close the connection that is silent longest, of all or of those in map, and return True
         # if there was one.
         # First those that have never spoken; of the others only one that is not at work.
-        # For memory, mem, anybody may go: first the one that holds most.
+        # For memory, mem, anybody may go: first the one that holds most, then who has not spoken
+        # in time, who has sent a part of something, who has just come, and who is answered.
         found = None
         longest = 0
         for h in map or self.map.values():
@@ -255,9 +256,10 @@ class Table:
                 age = 0x7FFFFFF  # after six days ticks say that it has just spoken
             if mem:
                 held = len(h._se_out) + len(h._se_buffer or b"")
-                age = min(held, 0x1FFF) << 16 | min(age, 0x7FFF)
+                rank = since & 2 if h._se_want == _READ else 0
                 if since & 1 == 0:
-                    age |= 0x8000
+                    rank = 3 if age > _PART_MS else 1
+                age = min(held, 0x1FFF) << 16 | rank << 14 | min(age, 0x3FFF)
             elif since & 1 == 0:
                 if h in self.start:
                     continue  # it came in this round: what it has sent is not read yet

@@ -1248,6 +1248,46 @@ def test_clients_at_work_are_never_evicted():
             c.close()
 
 
+def test_who_goes_when_memory_is_short():
+    # Whoever has just come goes late: it holds nothing, and has had no time to speak.
+    class Greedy(AsyncStreamRequestHandler):
+        data = "silent"
+
+        async def handle(self):
+            if wanted:
+                self.data = "new"
+                while wanted:
+                    self.server._se_hub.collect()
+                    wanted.pop()
+            while True:
+                data = await self.rfile.read(512)  # nothing of it stays in the buffer
+                if not data:
+                    break
+                self.data = data
+                if data[-1:] == b"\n":
+                    self.wfile.write(data)
+
+        def finish(self):
+            gone.append(self.data)
+
+    gone = []
+    wanted = []
+    with serving(server_with(Greedy)) as server:
+        answered, silent, part = [Client(server.server_address) for _ in range(3)]
+        exchange(answered)
+        part.send(b"x")
+        wait_until(lambda: server.stats["active"] == 3 and server.stats["bytes_in"] > 1)
+        time.sleep(0.3)
+        exchange(answered)
+        wanted += [1, 2, 3]  # at first garbage is to be enough
+        with Client(server.server_address) as new:
+            new.send(b"new\n")
+            assert new.line() == b"new\n" and gone == ["silent", b"x"], gone
+            exchange(answered)
+        for c in (answered, silent, part):
+            c.close()
+
+
 def test_who_drips_and_gets_no_answer_cannot_keep_its_place():
     class Upload(AsyncStreamRequestHandler):
         async def handle(self):
