@@ -168,6 +168,7 @@ def test_bytes_are_a_value_or_an_error(body, kind):
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["recv", "arecv"])
 def test_frames_are_values_or_errors(is_async):
+    """In memory of CPython, whose list takes 88 bytes for a letter of JSON; boards: see below."""
     seen = {}
     tracemalloc.start()
     try:
@@ -186,7 +187,7 @@ def test_frames_are_values_or_errors(is_async):
 
 @pytest.mark.parametrize("seed, kind", [(7, "recv"), (8, "arecv")])
 def test_the_same_frames_on_micropython(micropython, seed, kind, tmp_path):
-    """In a heap in which max_message and 4 kB are left, besides what the codec itself takes."""
+    """In a heap in which max_message and 4 kB are left while a message is waited for."""
     path = tmp_path / "frames"
     n = FRAMES * scale() // (5 if micropython.name == "armhf" else 1)  # it is emulated
     with path.open("wb") as f:

@@ -425,9 +425,11 @@ async def arecv(stream, unwrap=None):
                 piece = await stream.read(min(n - got, _PIECE))
                 if not piece:
                     raise EOFError
-                body[got : got + len(piece)] = piece
-                got += len(piece)
-                piece = None  # or the last one would lie in the middle of what loads() has left
+                end = got + len(piece)
+                body[got:end] = piece
+                got = end
+            # MicroPython keeps what was awaited last: it would lie in the middle of the heap.
+            piece = await stream.read(0)
     except EOFError:
         raise SocketClosed("the peer has closed the connection")
     if getattr(stream, "log_level", 0):

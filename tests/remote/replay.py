@@ -1,7 +1,8 @@
 """Reads messages from a file of frames: replay.py FILE MAX_MESSAGE KIND.
 
 KIND is recv, or arecv as servers use it. Each is to be a value or a MessageError, in a heap in
-which MAX_MESSAGE and 4 kB are free, or twice that where all is twice as large as on a board.
+which MAX_MESSAGE and 4 kB are free while it waits for a message, or twice that where all is twice
+as large as on a board.
 """
 
 import gc
@@ -10,7 +11,6 @@ import sys
 from socketse import faults, message
 
 _SPARE = 4096
-_COROUTINE = 640  # a session's own, which it has anyway, and the piece that came last
 limit = int(sys.argv[2])
 
 
@@ -36,7 +36,7 @@ class Peer:
 
 
 class AsyncPeer:
-    """The same for a handler's coroutine."""
+    """The same for a handler's coroutine, which waits until there is a message."""
 
     se_met = 3
     max_message = limit
@@ -48,16 +48,36 @@ class AsyncPeer:
         return found
 
     async def readexactly(self, n):
+        if not self.at:
+            await Wait()
         found = await self.read(n)
         if len(found) < n:
             raise EOFError
         return found
 
 
+class Wait:
+    """What is awaited until a message has come."""
+
+    def __await__(self):
+        yield
+
+    __iter__ = __await__  # MicroPython's
+
+
+def wait():
+    """Wait for a message, in the place of the coroutine that has waited before."""
+    global waiting
+    waiting = None
+    gc.collect()
+    waiting = message.arecv(peer)
+    waiting.send(None)
+
+
 def arecv(peer):
-    """Do what message.recv() does; it waits for nobody."""
+    """Do what message.recv() does."""
     try:
-        message.arecv(peer).send(None)
+        waiting.send(None)
     except StopIteration as e:
         return e.value
     raise AssertionError("it waits")
@@ -83,12 +103,13 @@ peer = Peer(b"")
 recv = message.recv
 if sys.argv[3] == "arecv":
     peer = AsyncPeer()
+    peer.at = 0
     recv = arecv
+    wait()
 total = 0
 with open(sys.argv[1], "rb") as f:
     buf = bytearray(32768)
-    spare = _SPARE + (_COROUTINE if sys.argv[3] == "arecv" else 0)
-    held = fill((limit + spare) * (2 if sys.maxsize >> 32 else 1))
+    held = fill((limit + _SPARE) * (2 if sys.maxsize >> 32 else 1))
     while True:
         head = f.read(6)
         if not head:
@@ -100,6 +121,8 @@ with open(sys.argv[1], "rb") as f:
         peer.data = view
         peer.at = 0
         how = "value"
+        if recv is arecv:
+            wait()
         gc.collect()
         try:
             recv(peer)
