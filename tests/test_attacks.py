@@ -16,6 +16,7 @@ from siege import LIMIT, RESET, ROUNDS, SLOW, Marks, Protocol, Siege
 
 PROGRAMS = ROOT / "tests" / "attacks"
 PLACES = ["28k-i386", "32k-i386", "48k-i386", "64k-i386", "cpython"]
+WRAP = 2  # seconds after which ticks have wrapped in tests/attacks/stand_in.py
 
 
 class Echo(Siege):
@@ -117,9 +118,9 @@ def sends_on(siege):
     siege.served()
 
 
-def dripping(siege):
-    """100 clients send a byte of a line every 100 ms."""
-    clients = [siege.client() for _ in range(100)]
+def dripping(siege, n=100):
+    """So many clients send a byte of a line every 100 ms."""
+    clients = [siege.client() for _ in range(n)]
 
     def drip():
         for client in clients:
@@ -129,6 +130,11 @@ def dripping(siege):
 
     siege.at_work(drip)
     siege.served(2)
+
+
+def few_dripping(siege):
+    """30 clients send a byte of a line every 100 ms."""
+    dripping(siege, 30)
 
 
 def never_reads(siege):
@@ -200,20 +206,34 @@ def compiled():
     # The program too, as small heaps want it. A relative path: it ends up on the heap.
     into = ROOT / "build" / "attacks"
     mpy.compile_lib(into)
-    mpy.compile_file(PROGRAMS / "echo.py", into / "echo.mpy", "echo")
+    for name in ("echo", "stand_in", "jumping"):
+        mpy.compile_file(PROGRAMS / (name + ".py"), into / (name + ".mpy"), name)
     return os.path.relpath(into)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_attack(start, compiled, attack, place):
+    survives(start, compiled, attack, place, "echo")
+
+
+@pytest.mark.parametrize("place", [PLACES[0], "cpython"])
+@pytest.mark.parametrize("attack", [silent, few_dripping], ids=lambda attack: attack.__name__)
+def test_attack_while_the_clock_jumps_and_ticks_wrap(start, compiled, attack, place):
+    """In the smallest heap of all: it has room for the stand-in for time, too."""
+    survives(start, compiled, attack, place, "jumping", WRAP)
+
+
+def survives(start, compiled, attack, place, name, seconds=0):
+    """Attack a program, for so many seconds in the first round, and see what that leaves."""
     port = free_port()
     if place == "cpython":
-        program = start(find_target("cpython"), PROGRAMS / "echo.py", port)
+        program = start(find_target("cpython"), PROGRAMS / (name + ".py"), port)
     else:
-        heap, name = place.split("-")
-        program = start(find_target(name), "-m", "echo", port, heap=heap, lib=compiled)
+        heap, target = place.split("-")
+        program = start(find_target(target), "-m", name, port, heap=heap, lib=compiled)
     program.wait_for("ready")
+    end = time.monotonic() + seconds
     siege = Echo(port)
     try:
         marks = Marks(program.process.pid)
@@ -221,6 +241,9 @@ def test_attack(start, compiled, attack, place):
             siege.begin()
             try:
                 attack(siege)
+                while time.monotonic() < end:
+                    siege.release()
+                    attack(siege)
             finally:
                 siege.end()
             assert not siege.failures, siege.failures
