@@ -125,6 +125,7 @@ KINDS = {
     "tls_pending": CTRL_C,
     "tls_shutdown": _GONE + CTRL_C,
     "tls_unwrap": _GONE + (ValueError("No SSL wrapper around"),) + CTRL_C,
+    "tls_close": (Swallow(KeyboardInterrupt), Swallow(Interrupt)),
     "SSLContext": _NO_CONTEXT,
     "load_cert_chain": _NO_CONTEXT + (ValueError("invalid cert"),) + CTRL_C,
     "load_verify_locations": _NO_CONTEXT + (ValueError("invalid cert"),) + CTRL_C,

@@ -884,6 +884,18 @@ def test_tls():
     sweep(tls(MultiplexingTCPServer, AsyncEcho), thin=2)
 
 
+def test_tls_one_by_one():
+    sweep(tls(TCPServer, Echo, apart), thin=9)
+
+
+def test_tls_multiplexer():
+    secured = secure(TCPServer)
+    services = (secured, AsyncEcho, TLSTalk, LINES), (secured, Spoken, TLSTalk, [b"one\ntwo\n"])
+    case = Many(*(services + MIXED[:1]))
+    case.counts = False
+    sweep(case, thin=6)
+
+
 def make_contexts(case):
     """Make contexts while a call fails, then again: each time either one comes or an exception."""
     plan.on = True
@@ -1085,6 +1097,11 @@ def test_shutdown_of_threads_in_a_multiplexer():
 def test_shutdown_of_sessions():
     sweep(Session(), stopped)
     sweep(Session(ThreadingRemoteServer), stopped)
+
+
+def test_shutdown_of_tls():
+    sweep(tls(MultiplexingTCPServer, AsyncEcho), stopped, thin=9)
+    sweep(tls(ThreadingTCPServer, Echo, apart), stopped, thin=9)
 
 
 def test_shutdown_of_http():
