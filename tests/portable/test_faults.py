@@ -888,6 +888,10 @@ def test_tls_one_by_one():
     sweep(tls(TCPServer, Echo, apart), thin=9)
 
 
+def test_tls_threads():
+    sweep(tls(ThreadingTCPServer, Echo, apart), thin=9)
+
+
 def test_tls_multiplexer():
     secured = secure(TCPServer)
     services = (secured, AsyncEcho, TLSTalk, LINES), (secured, Spoken, TLSTalk, [b"one\ntwo\n"])
