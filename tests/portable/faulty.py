@@ -132,7 +132,9 @@ KINDS = {
     "tls_read": _TLS,
     "tls_write": _TLS,
 }
-if MICROPYTHON:
+if not MICROPYTHON:
+    KINDS["acquire"] = CTRL_C
+else:
     # Its number is an address, and has no room: it runs first, or last.
     KINDS["start_new_thread"] += (Swallow(MemoryError), LATE)
 

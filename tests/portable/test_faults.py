@@ -1029,12 +1029,20 @@ def test_handle_request():
         sweep(case, thin=2)
 
 
+def test_handle_request_with_threads():
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"], drive=requests), thin=2)
+
+
 def test_polled_multiplexer():
     sweep(Many(*MIXED, drive=rounds), thin=2)
 
 
 def test_multiplexer_beside_tasks():
     sweep(Many(*MIXED, drive=beside_tasks), thin=2)
+
+
+def test_threads_in_a_multiplexer():
+    sweep(Many(*THREADS), thin=2)
 
 
 def test_status_page():
