@@ -1045,6 +1045,15 @@ def test_threads_in_a_multiplexer():
     sweep(Many(*THREADS), thin=2)
 
 
+def test_select_instead_of_poll():
+    if MICROPYTHON:
+        raise support.Skip("select.select instead of select.poll")
+    faulty.without_poll()
+    names = ["select", "register", "modify", "unregister"]
+    sweep(Many(*MIXED), names=names)
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]), names=names)
+
+
 def test_status_page():
     request = b"HEAD /stats.json HTTP/1.1\r\nHost: x\r\n\r\nGET /stats.json HTTP/1.0\r\n\r\n"
     sweep(One(MultiplexingTCPServer, Status, [request], Whole, (b"HTTP/1.1 200 ", b"}]}")), thin=2)
