@@ -33,9 +33,11 @@ from socketse import (  # noqa: E402
     ThreadingTCPServer,
     ThreadingUDPServer,
     UDPServer,
+    Users,
     auth,
     client_context,
     connect,
+    guard,
     message,
     page,
     passwords,
@@ -1057,6 +1059,34 @@ def test_select_instead_of_poll():
 def test_status_page():
     request = b"HEAD /stats.json HTTP/1.1\r\nHost: x\r\n\r\nGET /stats.json HTTP/1.0\r\n\r\n"
     sweep(One(MultiplexingTCPServer, Status, [request], Whole, (b"HTTP/1.1 200 ", b"}]}")), thin=2)
+
+
+class Passwords(One):
+    """A server that changes passwords, with one client: its address has one try at a time."""
+
+    def __init__(self):
+        lines = b"USER ann\r\nPASS password\r\nNEWPASS password\r\nQUIT\r\n"
+        answer = b"200 hello", b"200 changed\r\n200 bye\r\n"
+        One.__init__(self, MultiplexingTCPServer, Changes, [lines], Whole, answer, many=1)
+        self.path = "/tmp/socketse-faults-%d" % self.address[1]
+        Changes.users = Users(self.path, 1)
+        Changes.users.set("ann", "password")
+
+    def close(self, server):
+        One.close(self, server)
+        busy = [entry for entry in guard.table.values() if entry[2] is not None]
+        assert not busy, "a try that does not end: %s" % guard.table
+        assert Changes.users.names() == ["ann"]
+        assert Changes.users.check_now("ann", "password")
+        support.raises(OSError, os.stat, self.path + ".new")
+
+
+def test_passwords():
+    case = Passwords()
+    try:
+        sweep(case)
+    finally:
+        os.remove(case.path)
 
 
 def test_login():
