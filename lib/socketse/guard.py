@@ -112,6 +112,15 @@ def _forget():
 
 def tell(key, ok):
     """Count a try from the address key: ok is True, False, or None if it came to no end."""
+    try:
+        _tell(key, ok)
+    except BaseException:  # Ctrl-C, or no memory: the address is not to wait for it all the same
+        if key in table:
+            table[key][2] = None
+        raise
+
+
+def _tell(key, ok):
     if lock:
         lock.acquire()
     try:

@@ -171,7 +171,10 @@ class poll:
         if not readers and not writers:
             time.sleep(1 if timeout is None else timeout)  # Windows' select wants something
             return []
-        readers, writers, _ = select.select(readers, writers, [], timeout)
+        try:
+            readers, writers, _ = select.select(readers, writers, [], timeout)
+        except ValueError as e:  # Windows: of more than 512
+            raise OSError(errno.EMFILE, str(e)) from e
         return [(fd, (fd in readers) + 4 * (fd in writers)) for fd in set(readers + writers)]
 
 

@@ -257,6 +257,7 @@ class Hub(Table):
             return
         if h.request not in self.map:
             return  # it has closed its own server
+        co = h._se_co
         h._se_co = None
         if h._se_done:
             self.close(h)
@@ -265,6 +266,7 @@ class Hub(Table):
         # Whatever fails, for want of memory too, the connection is closed.
         try:
             try:
+                co.close()  # it goes on to its end if exc is not its own
                 if type(exc) is not StopIteration:
                     self.exception(h, exc)
             finally:

@@ -202,8 +202,8 @@ class BaseServer:
                     self._se_evict(1)
             port.sleep_ms(_ACCEPT_PAUSE_MS)
             return
-        self._se_count("accepted")
         try:
+            self._se_count("accepted")
             if self.verify_request(request, client_address):
                 self.process_request(request, client_address)
             else:

@@ -157,10 +157,9 @@ class ThreadingMixIn:
             self.close_request(self._se_stop_waiting(0)[0])
 
     def _se_stop_waiting(self, i):
-        entry = self._se_waiting.pop(i)
         if self._se_poller:
-            self._se_poller.unregister(entry[0])
-        return entry
+            self._se_poller.unregister(self._se_waiting[i][0])  # first: Ctrl-C must not lose it
+        return self._se_waiting.pop(i)
 
     def _se_new_poller(self: "Any"):
         poller = TCPServer._se_new_poller(self)
@@ -179,7 +178,9 @@ class ThreadingMixIn:
             if not any_thread:
                 i += 1
             elif self._se_start(request, client_address):
-                self._se_stop_waiting(i)
+                self._se_waiting.pop(i)  # first: a thread has it
+                if self._se_poller:
+                    self._se_poller.unregister(request)
             else:
                 break
         return _LOOK_MS if self._se_waiting and not 0 <= ms < _LOOK_MS else ms

@@ -79,6 +79,9 @@ class Handshake(Knock):
                     self.server._se_report(request, self.client_address, e)
                 hub.close(self)
                 return
+            except BaseException:
+                hub.close(self)  # Ctrl-C: Mbed TLS cannot go on where it was
+                raise
         Knock._se_knock(self, socket)
         h = hub.map.get(request)
         if h is not None:

@@ -370,11 +370,13 @@ class TLSSocket(io.IOBase):
         if native is not None:
             socket = self.socket
             self.native = self.poller = self.socket = self.wire = None
-            if self.open:
-                with _lock:
-                    TLSSocket.count -= 1
-                    native.close()
-            socket.close()
+            try:
+                if self.open:
+                    with _lock:
+                        TLSSocket.count -= 1
+                        native.close()
+            finally:  # Ctrl-C may hit it
+                socket.close()
 
 
 def has_room(limit):

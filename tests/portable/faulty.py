@@ -1,11 +1,23 @@
-"""Stand-ins for socket, select, _thread, time and TLS whose n-th call can be made to fail.
+"""Stand-ins for socket, select, _thread, time and ssl whose n-th call can be made to fail.
 
 install() puts them where socketse finds them, before socketse is imported. What they stand in
 for does the work, also where that plays a board. Tests' own sockets do not go through them:
 support.socket is the real one.
 
 plan says which call fails and how; KINDS, how each call can, as the ports' sources have it. A call
-without kinds is not counted: it cannot fail, or what it raises is the caller's mistake.
+without kinds is not counted: it cannot fail, or what it raises is the caller's mistake:
+
+    release, get_ident elsewhere, ticks_add, ticks_diff, fileno   look at what is there
+    stack_size       MicroPython sets a number. CPython raises for one that it does not know
+    _thread.exit, interrupt_main, select.epoll and its like       nobody calls them
+    select.select    MicroPython has none; on CPython see without_poll()
+    TLS: cipher, getpeercert, version                             handlers call them, we do not
+    TLS: do_handshake on MicroPython                              its read does that
+    TLS: recv_into, sendall on CPython                            they come to read and send
+    allocate_lock    but for a client's it is called while a room is loaded: it has its own test
+
+A lock's acquire waits until it is there: no port's fails. Ctrl-C reaches it on CPython, in the
+main thread; MicroPython's is deaf to it (fact 39).
 """
 
 import errno
@@ -50,6 +62,7 @@ CTRL_C = (KeyboardInterrupt, Interrupt)
 _IN = (errno.EAGAIN, errno.ETIMEDOUT) + _GONE + _FULL + CTRL_C
 _OUT = (errno.EAGAIN, errno.ETIMEDOUT, EPIPE) + _GONE + _FULL + CTRL_C
 _NO_TLS = (errno.ENOMEM, OSError(-0x7F00, "MBEDTLS_ERR_SSL_ALLOC_FAILED")) if MICROPYTHON else ()
+_NO_CONTEXT = (MemoryError,) if MICROPYTHON else (MemoryError, OSError(0, "failed to allocate"))
 _TLS = _GONE + (OSError(-0x7200, "MBEDTLS_ERR_SSL_INVALID_RECORD"), MemoryError) + CTRL_C
 KINDS = {
     "getaddrinfo": (OSError("[addrinfo error -2]"), MemoryError),
@@ -68,6 +81,7 @@ KINDS = {
     + (Swallow(ENFILE), Swallow(MemoryError)),
     # settimeout tells the system too, and a float needs memory.
     "settimeout": (errno.EBADF, errno.EINVAL, MemoryError) + CTRL_C,
+    "setblocking": (errno.EBADF, errno.EINVAL) + CTRL_C,
     "recv": _IN + ((Swallow(MemoryError),) if UNIX else ()),
     "recv_into": _IN,
     "recvfrom": _IN + (errno.ECONNREFUSED,),
@@ -89,6 +103,8 @@ KINDS = {
     # esp32: EIO where IDF's heap has nothing for a select
     "poll": (errno.EIO, errno.ENOMEM, MemoryError) + CTRL_C,
     "ipoll": (errno.EIO, errno.ENOMEM, MemoryError) + CTRL_C,
+    # Windows: ValueError for more than 512
+    "select": (errno.ENOMEM, ValueError("too many file descriptors in select()")) + CTRL_C,
     "get_ident": (MemoryError,),  # an address, on a 32-bit port
     "start_new_thread": (
         OSError("can't create thread"),
@@ -97,15 +113,28 @@ KINDS = {
         errno.EAGAIN,
         MemoryError,
     ),
+    "allocate_lock": (MemoryError,),
+    "join": CTRL_C,
+    "hash_thread": (RuntimeError("can't start new thread"), MemoryError),  # CPython: of passwords
     "sleep_ms": CTRL_C,
     "sleep": CTRL_C,
     # TLS; what Mbed TLS and OpenSSL find wrong themselves is not to be told apart from these
     "wrap_socket": _NO_TLS + (MemoryError,) + CTRL_C,
     "tls_handshake": _TLS,
+    "tls_do_handshake": _TLS,
+    "tls_pending": CTRL_C,
+    "tls_shutdown": _GONE + CTRL_C,
+    "tls_unwrap": _GONE + (ValueError("No SSL wrapper around"),) + CTRL_C,
+    "tls_close": (Swallow(KeyboardInterrupt), Swallow(Interrupt)),
+    "SSLContext": _NO_CONTEXT,
+    "load_cert_chain": _NO_CONTEXT + (ValueError("invalid cert"),) + CTRL_C,
+    "load_verify_locations": _NO_CONTEXT + (ValueError("invalid cert"),) + CTRL_C,
     "tls_read": _TLS,
     "tls_write": _TLS,
 }
-if MICROPYTHON:
+if not MICROPYTHON:
+    KINDS["acquire"] = CTRL_C
+else:
     # Its number is an address, and has no room: it runs first, or last.
     KINDS["start_new_thread"] += (Swallow(MemoryError), LATE)
 
@@ -119,11 +148,14 @@ class Plan:
     accepted  connections that were handed out
     received  bytes, and
     sent      bytes, both of streams and of datagrams
+    seen      names of calls that were made, when they could be made to fail
+    spared    the thread whose calls do not count, a client's; None: all do
     poisoned  who used a poller whose register had failed
     """
 
     def __init__(self):
         self.on = False
+        self.seen = {name: False for name in KINDS}
         self.begin("", 0, None, 1)
 
     def begin(self, name, at, kind, width):
@@ -132,6 +164,7 @@ class Plan:
         self.error = None
         self.handlers = self.accepted = self.received = self.sent = 0
         self.poisoned = None
+        self.spared = None
         self.ident = None  # the thread whose calls count; None: all
 
     def __str__(self):
@@ -139,9 +172,14 @@ class Plan:
 
     def enter(self, name):
         """Count a call. Raise what is planned for it, or return what it is to do instead."""
-        if name != self.name or not self.on:
+        if not self.on:
             return None
         if self.ident is not None and self.ident != _real["_thread"].get_ident():
+            return None
+        if self.spared is not None and self.spared == _real["_thread"].get_ident():
+            return None
+        self.seen[name] = True
+        if name != self.name:
             return None
         with lock:
             self.at -= 1
@@ -194,6 +232,9 @@ def _counted(name, function):
     return call
 
 
+_ENDS = {"recv": b"", "readinto": 0}
+
+
 def _method(name):
     # A method of a socket, by name, of what self has in its place.
     def call(self, *args):
@@ -209,8 +250,8 @@ def _method(name):
             return None
         if what is SHORT:
             args = (bytes(memoryview(args[0])[:1]),) + args[1:]
-        if self.gone and name == "recv":
-            return b""  # the peer cannot be there after an error that says it is gone
+        if self.gone and name in _ENDS:
+            return _ENDS[name]  # the peer cannot be there after an error that says it is gone
         found = self.real(name)(*args)
         if isinstance(what, Swallow):
             plan.fail(what.error)
@@ -242,37 +283,37 @@ def _sockets():
     if MICROPYTHON:
 
         class Socket(io.IOBase):
-            """A socket, over one of the port's."""
+            """A socket, over one of the port's; not its `native`, or TLS would go past it."""
 
             gone = False
 
-            def __init__(self, *args, native=None):
-                if native is None:
+            def __init__(self, *args, below=None):
+                if below is None:
                     plan.enter("socket")
-                self.native = native or socket(*args)
+                self.below = below or socket(*args)
 
             def __getattr__(self, name):
-                if name == "native":
+                if name == "below":
                     raise OSError(errno.EBADF)
-                return getattr(self.native, name)
+                return getattr(self.below, name)
 
             def real(self, name):
-                return getattr(self.native, name)
+                return getattr(self.below, name)
 
-            def adopt(self, native):
-                return Socket(native=native)
+            def adopt(self, below):
+                return Socket(below=below)
 
             def ioctl(self, request, arg):
-                return self.native.fileno() if UNIX else self.native.ioctl(request, arg)
+                return self.below.fileno() if UNIX else self.below.ioctl(request, arg)
 
             def close(self):
                 what = plan.enter("close")
-                self.native.close()
+                self.below.close()
                 if what is not None:
                     plan.fail(what.error)
 
-        names = "setsockopt bind listen connect settimeout recv recvfrom read readinto readline"
-        names += " send sendall write sendto"
+        names = "setsockopt bind listen connect settimeout setblocking recv recvfrom read"
+        names += " readinto readline send sendall write sendto"
     else:
 
         class Socket(socket):
@@ -307,6 +348,26 @@ def _sockets():
             setattr(Socket, name, _method(name))
     Socket.accept = _accept
     return Socket
+
+
+class Lock:
+    """A lock."""
+
+    def __init__(self):
+        plan.enter("allocate_lock")
+        self.below = _real["_thread"].allocate_lock()
+        self.release = self.below.release
+
+    def acquire(self, *args):
+        if not MICROPYTHON and get_ident() == _real["main"]:
+            plan.enter("acquire")
+        return self.below.acquire(*args)
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *args):
+        self.release()
 
 
 class Poller:
@@ -388,11 +449,27 @@ def _start_new_thread(function, args):
     return found
 
 
-def _start(self):
+def _start(self, name="start_new_thread"):
     # threading.Thread.start's
-    plan.enter("start_new_thread")
+    plan.enter(name)
     self.run = _counted_thread(self.run, ())
     _real["start"](self)
+
+
+class Select:
+    """CPython's select where that has no poll, as on Windows."""
+
+    @staticmethod
+    def select(*args):
+        plan.enter("select")
+        return _real["select"].select(*args)
+
+
+def without_poll():
+    """Let CPython's library do without select.poll from now on."""
+    import socketse.host as host
+
+    host.select = Select
 
 
 def _sleep_ms(ms):
@@ -412,7 +489,15 @@ def install():
     threads_from = "cores" if BOARD else "_thread"
     for name in ("socket", "select", "time"):
         _real[name] = __import__(name)
+    try:
+        tls = "ssl"
+        _real[tls] = __import__(tls)
+    except ImportError:
+        tls = "tls"
+        _real[tls] = __import__(tls)
     _real["_thread"] = __import__(threads_from)
+    _real["start_client"] = __import__("_thread").start_new_thread
+    _real["main"] = get_ident()
     lock = _real["_thread"].allocate_lock()
     socket = _real["socket"]
     found = {"socket": Module(socket, socket=_sockets())}
@@ -422,8 +507,11 @@ def install():
     found["select"] = Module(_real["select"], poll=Poller)
     found["time"] = Module(_real["time"], sleep=_sleep)
     found["_thread"] = Module(
-        _real["_thread"], get_ident=_counted("get_ident", _real["_thread"].get_ident)
+        _real["_thread"],
+        get_ident=_counted("get_ident", _real["_thread"].get_ident),
+        allocate_lock=Lock,
     )
+    found[tls] = Module(_real[tls], SSLContext=_ssl_context(_real[tls].SSLContext))
     if MICROPYTHON:
         found["time"].sleep_ms = _sleep_ms
         found["time"].ticks_ms = _counted("ticks_ms", _real["time"].ticks_ms)
@@ -434,15 +522,67 @@ def install():
     # The library alone gets them: the standard library lives on.
     import socketse.host as host
 
-    for name in ("socket", "select", "time"):
+    for name in ("socket", "select", "time", "_thread"):
         setattr(host, name, found[name])
     host.Socket = found["socket"].socket
     host.get_ident = found["_thread"].get_ident
-    _real["start"] = host.threading.Thread.start
+    thread = host.threading.Thread
+    _real["start"] = thread.start
+
+    class Thread(thread):
+        def start(self):
+            _start(self, "hash_thread")
+
+    host.threading = Module(host.threading, Thread=Thread)
     host.Thread.start = _start
-    import socketse.proxy as proxy  # not before: it asks host.py for all of this
+    host.Thread.join = _counted("join", thread.join)
+    # Not before: they ask host.py for all of this.
+    import socketse.certificates as certificates
+    import socketse.proxy as proxy
 
     proxy.socket = found["socket"]
+    certificates.ssl = found[tls]
+
+
+def _ssl_context(base):
+    # Return what stands for ssl.SSLContext.
+    if MICROPYTHON:
+
+        class SSLContext:
+            """A context, over one of the port's, which may have been made in C."""
+
+            def __init__(self, protocol):
+                self.below = base(protocol)
+                self.wrap_socket = self.below.wrap_socket
+
+            @property
+            def verify_mode(self):
+                return self.below.verify_mode
+
+            @verify_mode.setter
+            def verify_mode(self, mode):
+                self.below.verify_mode = mode
+
+    else:
+
+        class SSLContext(base):
+            """A context, for OpenSSL to take."""
+
+            @property
+            def below(self):
+                return super()
+
+    def load_cert_chain(self, *args):
+        plan.enter("load_cert_chain")
+        self.below.load_cert_chain(*args)
+
+    def load_verify_locations(self, *args, **kwargs):
+        plan.enter("load_verify_locations")
+        self.below.load_verify_locations(*args, **kwargs)
+
+    SSLContext.load_cert_chain = load_cert_chain
+    SSLContext.load_verify_locations = load_verify_locations
+    return _counted("SSLContext", SSLContext)
 
 
 class TLS:
@@ -451,7 +591,6 @@ class TLS:
     def __init__(self, native):
         self.native = native
         self.cipher = native.cipher
-        self.close = native.close
 
     def read(self, n):
         plan.enter("tls_read")
@@ -460,6 +599,12 @@ class TLS:
     def write(self, data):
         plan.enter("tls_write")
         return self.native.write(data)
+
+    def close(self):
+        what = plan.enter("tls_close")
+        self.native.close()
+        if what is not None:
+            plan.fail(what.error)
 
 
 class Context:
@@ -480,10 +625,37 @@ def tls(context):
     from socketse.hosttls import TLSSocket
 
     context.wrap_socket = _counted("wrap_socket", context.wrap_socket)
-    for name in ("handshake", "read", "send"):
+    for name in "handshake do_handshake read send pending shutdown unwrap".split():
         told = "tls_" + {"send": "write"}.get(name, name)
         setattr(TLSSocket, name, _counted(told, getattr(TLSSocket, name)))
+    close = TLSSocket.close
+
+    def closed(self):
+        what = plan.enter("tls_close")
+        close(self)
+        if what is not None:
+            plan.fail(what.error)
+
+    TLSSocket.close = closed
     return context
+
+
+def with_real_modules(name):
+    """Import a module that is not the library's, and return it."""
+    ours = {}
+    for other in _real:
+        if MICROPYTHON and other in sys.modules:
+            ours[other] = sys.modules[other]
+            sys.modules[other] = _real[other]
+    try:
+        return __import__(name)
+    finally:
+        sys.modules.update(ours)
+
+
+def start_client(function):
+    """Run function in a thread that does not count."""
+    _real["start_client"](function, ())
 
 
 def forget():

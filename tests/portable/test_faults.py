@@ -1,4 +1,4 @@
-"""Every call into socket, select, _thread and time fails once, in each way that ports know.
+"""Every call into socket, select, _thread, time and ssl fails once, in each way that ports know.
 
 For n = 1, 2, 3, ... the n-th call of a scenario fails, until it passes without having reached the
 n-th. After each: honest clients are served, the counters add up, and no descriptor, table entry,
@@ -9,6 +9,7 @@ import errno
 import gc
 import os
 import platform
+import sys
 import time
 
 import faulty
@@ -32,9 +33,14 @@ from socketse import (  # noqa: E402
     ThreadingTCPServer,
     ThreadingUDPServer,
     UDPServer,
+    Users,
+    auth,
     client_context,
     connect,
+    guard,
     message,
+    page,
+    passwords,
     server_context,
 )
 from socketse.http import (  # noqa: E402
@@ -82,6 +88,12 @@ class Echo(StreamRequestHandler):
             self.wfile.write(self.rfile.readline())
 
 
+class Spoken(Echo):
+    """The same, begun when the client has spoken."""
+
+    client_speaks_first = True
+
+
 class Raw(BaseRequestHandler):
     """Two lines, with the socket itself."""
 
@@ -107,6 +119,29 @@ class AsyncEcho(AsyncStreamRequestHandler):
             await self.wfile.drain()
             if line == b"bye\n":
                 return
+
+
+SECRET = auth.Secret("a secret")
+
+
+class Known(auth.AuthMixIn, AsyncEcho):
+    """Lines of who knows the secret."""
+
+    auth = SECRET
+
+
+class KnownPlain(auth.AuthMixIn, Echo):
+    """The same, with files."""
+
+    auth = SECRET
+
+
+class Status(page.PageHandler):
+    """The status page."""
+
+
+class Changes(passwords.PasswordHandler):
+    """Changes of passwords."""
 
 
 class Datagram(DatagramRequestHandler):
@@ -227,9 +262,8 @@ class TLSTalk(Talk):
             if MICROPYTHON:
                 from socketse.tlssocket import Wire
 
-                raw = Wire(
-                    raw, True
-                )  # whose end we are to close: the port would do so once, or twice
+                # Whose end we are to close: the port would do so once, or twice.
+                raw = Wire(raw, True)
             self.socket = TRUST[0].wrap_socket(
                 raw, server_hostname="localhost", do_handshake_on_connect=False
             )
@@ -258,6 +292,43 @@ class TLSTalk(Talk):
             return
         if data is not None:
             self.take(data)
+
+
+class LoginTalk(Talk):
+    """The same, by one who proves first that it knows the secret."""
+
+    def __init__(self, address, pieces, answer):
+        login = auth.Login("a secret")
+        self.takes = [login.second, login.last]  # of the server's lines
+        self.line = b""
+        Talk.__init__(self, address, [login.first()] + pieces, b"".join(pieces))
+
+    def step(self):
+        """Do what can be done now."""
+        plan.spared = faulty.get_ident()  # to compute the proof is to look at the clock
+        Talk.step(self)
+        plan.spared = None
+
+    def take(self, data):
+        """Look at what has come."""
+        if not data:
+            self.over("closed")
+        while data and self.takes:
+            self.line += data[:1]
+            data = data[1:]
+            if self.line[-1:] == b"\n":
+                try:
+                    proof = self.takes.pop(0)(self.line)
+                except OSError:
+                    self.over("closed")  # refused
+                    return
+                self.line = b""
+                if proof:
+                    self.pieces.insert(0, proof)
+                self.wanted = 0
+                self.send()
+        if data:
+            Talk.take(self, data)
 
 
 class Whole(Talk):
@@ -309,15 +380,103 @@ class Ask:
         self.socket.close()
 
 
+# How a program lets a server serve until step(), between rounds, says that it is over.
+
+
+def forever(server, step):
+    """serve_forever()"""
+
+    def actions():
+        if step():
+            server.shutdown()
+
+    server.service_actions = actions
+    server.serve_forever(0.001)
+
+
+def requests(server, step):
+    """handle_request(), again and again: it says so if it cannot wait."""
+    server.timeout = 0.001
+    while not step():
+        try:
+            server.handle_request()
+        except (OSError, MemoryError):
+            if plan.error is None:
+                raise
+
+
+def rounds(hub, step):
+    """Multiplexer.poll(), again and again."""
+    hub.service_actions = nothing
+    while not step():
+        hub.poll(0.001)
+
+
+def beside_tasks(hub, step):
+    """Multiplexer.serve(), in asyncio."""
+
+    def actions():
+        if step():
+            hub.shutdown()
+
+    asyncio = faulty.with_real_modules("asyncio")
+    if MICROPYTHON:
+        asyncio.new_event_loop()  # Ctrl-C leaves its queue as it was
+    hub.service_actions = actions
+    asyncio.run(hub.serve())
+
+
+def apart(server, step):
+    """serve_forever(), with clients in a thread: it may wait for them in the middle of a round."""
+    record = {"stop": False, "done": False, "error": None}
+
+    def work():
+        begun = False
+        try:
+            while not record["stop"]:
+                begun = begun or server._se_poller
+                if begun and step():
+                    break
+                time.sleep(0.001)
+        except BaseException as e:
+            record["error"] = e
+        record["done"] = True
+
+    def actions():
+        if record["done"]:
+            server.shutdown()
+
+    server.service_actions = actions
+    faulty.start_client(work)
+    try:
+        server.serve_forever(0.001)
+    finally:
+        record["stop"] = True
+        support.wait_until(lambda: record["done"], what="the clients to stop")
+    if record["error"]:
+        raise record["error"]
+
+
 # Scenarios.
 
 
 class One:
     """A server with three clients of its own kind."""
 
-    def __init__(self, kind, handler, pieces, client=Talk, answer=None, counts=True):
+    def __init__(
+        self,
+        kind,
+        handler,
+        pieces,
+        client=Talk,
+        answer=None,
+        counts=True,
+        drive=forever,
+        many=CLIENTS,
+    ):
         self.kind, self.handler = kind, handler
         self.pieces, self.client, self.answer = pieces, client, answer
+        self.drive, self.many = drive, many
         # The server's files count their bytes: CPython's do not.
         self.counts = counts and (MICROPYTHON or not issubclass(handler, Echo))
         self.address = free()
@@ -331,23 +490,24 @@ class One:
     def clients(self):
         if self.client is Ask:
             return [Ask(self.address, piece) for piece in self.pieces]
-        return [self.client(self.address, self.pieces, self.answer) for _ in range(CLIENTS)]
+        return [self.client(self.address, self.pieces, self.answer) for _ in range(self.many)]
 
 
 class Many:
-    """A multiplexer with a server of each kind."""
+    """A multiplexer with a server of each kind, for whom one client or two come."""
 
     counts = MICROPYTHON
-    KINDS = ((TCPServer, AsyncEcho), (TCPServer, Echo), (UDPServer, Datagram))
 
-    def __init__(self):
-        self.addresses = [free() for _ in self.KINDS]
+    def __init__(self, *services, drive=forever):
+        self.services = services
+        self.drive = drive
+        self.addresses = [free() for _ in services]
 
     def make(self):
-        hub = Multiplexer()
+        hub = Multiplexer(8 if TRUST else None)  # with TLS, see secure()
         opened = []
         try:
-            for (kind, handler), address in zip(self.KINDS, self.addresses):
+            for (kind, handler, _, _), address in zip(self.services, self.addresses):
                 opened.append(kind(address, handler))
                 hub.add(quiet(opened[-1]))
         except BaseException:
@@ -361,14 +521,11 @@ class Many:
         server.close()
 
     def clients(self):
-        first, second, third = self.addresses
-        clients = [
-            Talk(first, [b"one\n", b"two\n"]),
-            Talk(second, [b"one\ntwo\n"]),
-            Ask(third, b"datagram"),
-        ]
+        clients = []
+        for (_, _, client, pieces), address in zip(self.services, self.addresses):
+            clients.append(client(address, pieces))
         if CLIENTS > 2:
-            clients.append(Talk(first, [b"three\n", b"four\n"]))
+            clients.append(self.services[0][2](self.addresses[0], [b"three\n", b"four\n"]))
         return clients
 
 
@@ -384,17 +541,29 @@ class Session(One):
         One.__init__(self, kind, Thing, [b"".join(frames)], Whole, (begin, end))
 
 
-TRUST = []  # what TLSTalk takes certificates by
+TRUST = []  # what TLSTalk takes certificates by, and the server's context
 
 
-class TLSServer(MultiplexingTCPServer):
-    """A multiplexing server with TLS."""
+def secure(kind):
+    """Return a class of servers like kind, with TLS."""
+    if not TRUST:
+        TRUST.append(client_context(support.certificate("cert.pem")))
+        TRUST.append(faulty.tls(server_context(support.certificate("server.pem"))))
 
-    max_connections = 8  # unix: as many places are made in its poller's table
+    class TLSServer(kind):
+        ssl_context = TRUST[1]
+        max_connections = 8  # unix: as many places are made in its poller's table
+
+    return TLSServer
 
 
-def until_done(server, clients, begun):
-    """Return what a server is to call between its rounds: it stops when the clients are done."""
+def tls(kind, handler, drive=forever):
+    """Return a server with TLS and two clients: a handshake takes long."""
+    return One(secure(kind), handler, LINES, TLSTalk, None, False, drive, 2)
+
+
+def until_done(clients, begun):
+    """Return what is to be called between a server's rounds: True when the clients are done."""
     end = time.time() + SECONDS
 
     def step():
@@ -405,8 +574,7 @@ def until_done(server, clients, begun):
             waiting = waiting or client.state == "waits"
         if time.time() > end:
             raise AssertionError("no end: %s" % [client.state for client in clients])
-        if not waiting:
-            server.shutdown()
+        return not waiting
 
     return step
 
@@ -415,9 +583,8 @@ def serve(case, server, clients):
     """Serve clients; return the server, which is another one after some Ctrl-Cs."""
     while True:
         begun = [False]
-        server.service_actions = until_done(server, clients, begun)
         try:
-            server.serve_forever(0.001)
+            case.drive(server, until_done(clients, begun))
             return server
         except (OSError, MemoryError):
             if begun[0] or plan.error is None:
@@ -535,22 +702,32 @@ def heap():
     return gc.mem_alloc() if MICROPYTHON else 0
 
 
-def sweep(case, run=run, names=None, quick=False):
-    """Let each call fail in turn, in each way, until there is no such call."""
+def sweep(case, run=run, names=None, quick=False, thin=0):
+    """Let each call fail in turn, in each way, until there is no such call.
+
+    thin  but for make test-all only the first of so many calls, of later ones fewer, and those in
+          one way each: for a scenario most of whose calls fail in another one too
+    """
     if EMULATED and SCALE == 1 and not quick:
         raise support.Skip("time, under emulation: make test-all takes it")
     case.width = 0
+    for name in plan.seen:
+        plan.seen[name] = False
     plan.begin("", 0, None, 0)
     run(case)  # what is loaded when it is needed is there now
     case.fds = faulty.fds()
     case.heap = heap()
     calls = 0
-    for name in names or sorted(faulty.KINDS):
+    names = [name for name in names or sorted(faulty.KINDS) if SCALE > 1 or plan.seen[name]]
+    case.thin = thin if SCALE == 1 else 0
+    case.turn = 0
+    for name in names:
         at = 1
         while fail(case, run, name, at):
-            at += 1
-        calls += at - 1
+            at += case.thin + at // 4 if case.thin else 1
+            calls += 1
     print("\n%d calls" % calls)
+    assert calls, "none was made to fail"
 
 
 def fail(case, run, name, at):
@@ -560,6 +737,9 @@ def fail(case, run, name, at):
         return False
     if at > 1 and (SCALE == 1 or EMULATED):
         kinds = kinds[at % 3 :: 3] or kinds[:1]
+    if case.thin:
+        case.turn += 1
+        kinds = [kinds[case.turn % len(kinds)]]
     for kind in kinds:
         for case.width in (1, 3) if name == "close" else WIDTHS:
             if case.width > 1 and (
@@ -615,6 +795,16 @@ def stopped(case):
 
 
 LINES = [b"one\n", b"two\n"]
+MIXED = (
+    (TCPServer, AsyncEcho, Talk, LINES),
+    (TCPServer, Echo, Talk, [b"one\ntwo\n"]),
+    (UDPServer, Datagram, Ask, b"datagram"),
+)
+THREADS = (
+    (TCPServer, AsyncEcho, Talk, LINES),
+    (ThreadingTCPServer, Echo, Talk, [b"one\ntwo\n"]),
+    (ThreadingUDPServer, Datagram, Ask, b"datagram"),
+)
 
 
 def test_tcp():
@@ -638,7 +828,7 @@ def test_multiplexing():
 
 
 def test_multiplexer():
-    sweep(Many())
+    sweep(Many(*MIXED))
 
 
 def test_threads():
@@ -693,10 +883,64 @@ def test_remote_client():
 
 
 def test_tls():
-    TRUST.append(client_context(support.certificate("cert.pem")))
-    TLSServer.ssl_context = faulty.tls(server_context(support.certificate("server.pem")))
-    names = "accept wrap_socket tls_handshake tls_read tls_write register write"
-    sweep(One(TLSServer, AsyncEcho, LINES, TLSTalk, counts=False), names=names.split())
+    sweep(tls(MultiplexingTCPServer, AsyncEcho), thin=2)
+
+
+def test_tls_one_by_one():
+    sweep(tls(TCPServer, Echo, apart), thin=9)
+
+
+def test_tls_threads():
+    sweep(tls(ThreadingTCPServer, Echo, apart), thin=9)
+
+
+def test_tls_multiplexer():
+    secured = secure(TCPServer)
+    services = (secured, AsyncEcho, TLSTalk, LINES), (secured, Spoken, TLSTalk, [b"one\ntwo\n"])
+    case = Many(*(services + MIXED[:1]))
+    case.counts = False
+    sweep(case, thin=6)
+
+
+def make_contexts(case):
+    """Make contexts while a call fails, then again: each time either one comes or an exception."""
+    plan.on = True
+    try:
+        case.use()
+    except (OSError, ValueError, MemoryError, KeyboardInterrupt):
+        if plan.error is None:
+            raise
+    finally:
+        plan.on = False
+    case.use()
+    if not MICROPYTHON:
+        assert not os.listdir(case.folder), "the key is left in a file"
+
+
+class Contexts:
+    """A server's SSLContext, and a client's."""
+
+    def __init__(self):
+        if not MICROPYTHON:
+            import tempfile
+
+            self.folder = tempfile.tempdir = tempfile.mkdtemp()
+
+    def use(self):
+        server_context(support.certificate("server.pem"), None, support.certificate("clients.pem"))
+        client_context(support.certificate("cert.pem"), support.certificate("client.pem"))
+
+    def close(self):
+        if not MICROPYTHON:
+            os.rmdir(self.folder)
+
+
+def test_tls_contexts():
+    case = Contexts()
+    try:
+        sweep(case, make_contexts)
+    finally:
+        case.close()
 
 
 def http(kind):
@@ -778,6 +1022,95 @@ def test_unix_multiplexing():
     sweep(Path("MultiplexingUnixStreamServer", AsyncEcho, LINES))
 
 
+def test_handle_request():
+    for case in (
+        One(TCPServer, Echo, [b"one\ntwo\n"], drive=requests),
+        One(UDPServer, Datagram, LINES, Ask, drive=requests),
+        One(MultiplexingTCPServer, AsyncEcho, LINES, drive=requests),
+    ):
+        sweep(case, thin=2)
+
+
+def test_handle_request_with_threads():
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"], drive=requests), thin=2)
+
+
+def test_polled_multiplexer():
+    sweep(Many(*MIXED, drive=rounds), thin=2)
+
+
+def test_multiplexer_beside_tasks():
+    sweep(Many(*MIXED, drive=beside_tasks), thin=2)
+
+
+def test_threads_in_a_multiplexer():
+    sweep(Many(*THREADS), thin=2)
+
+
+def test_select_instead_of_poll():
+    if MICROPYTHON:
+        raise support.Skip("select.select instead of select.poll")
+    faulty.without_poll()
+    names = ["select", "register", "modify", "unregister"]
+    sweep(Many(*MIXED), names=names)
+    sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]), names=names)
+
+
+def test_status_page():
+    request = b"HEAD /stats.json HTTP/1.1\r\nHost: x\r\n\r\nGET /stats.json HTTP/1.0\r\n\r\n"
+    sweep(One(MultiplexingTCPServer, Status, [request], Whole, (b"HTTP/1.1 200 ", b"}]}")), thin=2)
+
+
+class Passwords(One):
+    """A server that changes passwords, with one client: its address has one try at a time."""
+
+    def __init__(self):
+        lines = b"USER ann\r\nPASS password\r\nNEWPASS password\r\nQUIT\r\n"
+        answer = b"200 hello", b"200 changed\r\n200 bye\r\n"
+        One.__init__(self, MultiplexingTCPServer, Changes, [lines], Whole, answer, many=1)
+        self.path = "/tmp/socketse-faults-%d" % self.address[1]
+        Changes.users = Users(self.path, 1)
+        Changes.users.set("ann", "password")
+
+    def close(self, server):
+        One.close(self, server)
+        busy = [entry for entry in guard.table.values() if entry[2] is not None]
+        assert not busy, "a try that does not end: %s" % guard.table
+        assert Changes.users.names() == ["ann"]
+        assert Changes.users.check_now("ann", "password")
+        support.raises(OSError, os.stat, self.path + ".new")
+
+
+def test_passwords():
+    case = Passwords()
+    try:
+        sweep(case)
+    finally:
+        os.remove(case.path)
+
+
+def test_login():
+    sweep(One(MultiplexingTCPServer, Known, LINES, LoginTalk), thin=3)
+
+
+def test_login_in_threads():
+    sweep(One(ThreadingTCPServer, KnownPlain, [b"one\ntwo\n"], LoginTalk, drive=apart), thin=3)
+
+
+def test_rooms_whose_locks_find_no_memory():
+    """Such a room is not there, and is loaded when somebody asks for it again."""
+    support.rooms_are_files()
+    for name in ("socketse.workers", "socketse.threads", "socketse.guard", "socketse.users"):
+        sys.modules.pop(name, None)
+        plan.begin("allocate_lock", 1, MemoryError, 1)
+        plan.on = True
+        support.raises(MemoryError, __import__, name)
+        plan.on = False
+        assert plan.error is not None and name not in sys.modules
+        __import__(name)
+        assert name in sys.modules
+
+
 def test_session_in_a_thread():
     sweep(Session(ThreadingRemoteServer))
 
@@ -796,8 +1129,42 @@ def test_shutdown_of_multiplexing():
 
 
 def test_shutdown_of_a_multiplexer():
-    sweep(Many(), stopped)
+    sweep(Many(*MIXED), stopped)
 
 
 def test_shutdown_of_threads():
     sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]), stopped)
+
+
+def test_shutdown_of_handlers_in_threads():
+    sweep(One(ThreadingTCPServer, AsyncEcho, [b"one\ntwo\nbye\n"]), stopped)
+    sweep(One(ThreadingUDPServer, Datagram, LINES, Ask), stopped)
+
+
+def test_shutdown_of_threads_in_a_multiplexer():
+    sweep(Many(*THREADS), stopped)
+
+
+def test_shutdown_of_sessions():
+    sweep(Session(), stopped)
+    sweep(Session(ThreadingRemoteServer), stopped)
+
+
+def test_shutdown_of_tls():
+    sweep(tls(MultiplexingTCPServer, AsyncEcho), stopped, thin=9)
+    sweep(tls(ThreadingTCPServer, Echo, apart), stopped, thin=9)
+
+
+def test_shutdown_of_http():
+    for kind in (HTTPServer, MultiplexingHTTPServer, ThreadingHTTPServer):
+        sweep(http(kind), stopped, thin=2)
+
+
+def test_shutdown_of_xmlrpc():
+    sweep(Calls(), stopped, thin=2)
+
+
+def test_shutdown_of_unix():
+    sweep(Path("UnixStreamServer", Echo, [b"one\ntwo\n"]), stopped)
+    sweep(Path("ThreadingUnixStreamServer", Echo, [b"one\ntwo\n"]), stopped)
+    sweep(Path("MultiplexingUnixStreamServer", AsyncEcho, LINES), stopped)

@@ -555,6 +555,37 @@ def test_the_other_heap_is_used_up():
         wait_until(lambda server=server: server.stats["errors"] == 3)
 
 
+def test_a_flood_that_leaves_nothing_for_a_select():
+    only("esp32")
+    import socket as board
+
+    def look(call):
+        # Fact 85: while the flood comes there is nothing at all, later as long as they are many.
+        if call == "ipoll" and (coming or len(board._all_of(board._TCP)) > 5):
+            failed.append(call)
+            raise OSError(5)  # EIO
+
+    for server in each():
+        failed, coming = [], [True]
+        personality().on_call = look
+        wait_until(lambda f=failed: f)
+        flood = [Client(server.server_address) for _ in range(7)]
+        for client in flood:
+            client.send(b"a part of a line")
+        before = len(failed)
+        wait_until(lambda f=failed, n=before: len(f) > n)
+        coming.clear()
+        if isinstance(server, MultiplexingTCPServer):
+            is_served(server)  # in the middle of it
+            assert server.stats["evicted"] > 0 and server.stats["out_of_memory"] >= len(failed)
+        else:
+            wait_until(lambda s=server, f=failed: s.stats["errors"] >= len(f))
+        for client in flood:
+            client.close()
+        is_served(server)
+        personality().on_call = None
+
+
 def test_an_empty_datagram_while_the_other_heap_is_used_up():
     only("esp32")
     p = personality()
