@@ -90,8 +90,10 @@ class TLSSocket(ssl.SSLSocket):
 
     def close(self):
         """Send close_notify and close the connection; again: nothing happens."""
-        self._close_notify()
-        ssl.SSLSocket.close(self)
+        try:
+            self._close_notify()
+        finally:  # Ctrl-C may hit it
+            ssl.SSLSocket.close(self)
 
     def _close_notify(self):
         if not self.ready or self.fileno() < 0:
@@ -103,7 +105,8 @@ class TLSSocket(ssl.SSLSocket):
             self.unwrap()
         except (OSError, ValueError):
             pass  # it is sent, and the peer's has not come
-        self.settimeout(timeout)
+        finally:
+            self.settimeout(timeout)
 
 
 def accept(sock, context):

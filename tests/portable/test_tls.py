@@ -1230,6 +1230,29 @@ def test_what_a_handshake_on_cpython_waits_for():
             tls.close()
 
 
+def test_ctrl_c_in_the_good_bye_on_cpython_leaves_no_descriptor():
+    if MICROPYTHON:
+        raise Skip("CPython's TLS socket")
+    import socket
+
+    from socketse.hosttls import accept
+
+    def unwrap():
+        raise KeyboardInterrupt
+
+    context = server_context(certificate("server.pem"))
+    with TCPServer(free(), Echo) as server, Client(server.server_address):
+        tls, _ = accept(server.socket, context)
+        tls.settimeout(3)
+        tls.ready = True
+        tls.unwrap = unwrap
+        raises(KeyboardInterrupt, tls.shutdown, socket.SHUT_WR)
+        assert tls.gettimeout() == 3 and tls.fileno() >= 0
+        tls.ready = True
+        raises(KeyboardInterrupt, tls.close)
+        assert tls.fileno() < 0
+
+
 def test_nobody_waits_for_a_clients_good_bye():
     class Brief(StreamRequestHandler):
         def handle(self):
