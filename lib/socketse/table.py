@@ -20,7 +20,7 @@ _TURN = const(0)
 # and nobody has waited: a byte now and then costs it nothing.
 _AT_WORK_MS = const(1000)
 _PART_MS = const(50)
-_RETRY_MS = const(100)  # how long servers do not accept while everybody is at work
+_RETRY_MS = const(50)  # how long servers do not accept while everybody is at work
 _LOOK_MS = const(250)  # how often deadlines are looked at: so exact are they
 
 _HEAP_EACH = const(1200)  # bytes: about 320 for a connection, the rest for what its handler does
@@ -62,9 +62,10 @@ class Table:
         self.map: Any = {}  # sockets, and who is there
         self.select = port.poll()
         self.count = 0  # connections in the table
-        # True: no server accepts, because there is no room; None: they do again, for somebody who
-        # has waited for that.
-        self.locked: Any = False
+        self.locked = False  # True: no server accepts, because there is no room
+        # How many may go now although the rest of their request is on its way, for as many who
+        # have waited.
+        self.left = 0
         self.open: Any = []  # sockets of servers at which somebody is
         self.index = 0  # which of them is first
         self.start: Any = []  # handlers that have not begun
@@ -211,9 +212,10 @@ class Table:
                 h._se_wake = self.time  # should it wait again
                 self.timeout(h)
             self.step(h, error)
+        self.left = 0
         if self.locked and self.server.when_full == "evict":
             self.listen(True)
-            self.locked = None
+            self.left = self.count
         if self.count:
             self.schedule(_LOOK_MS)  # a handler may have shortened its timeout
 
@@ -223,7 +225,8 @@ class Table:
         # Make room for one more connection, and return True if that could be done.
         if self.server.when_full == "evict":
             if self.evict(False):
-                self.locked = False
+                if self.left:
+                    self.left -= 1
                 return True
             if self.start:
                 return False  # they have their turn first
@@ -265,7 +268,7 @@ class Table:
                     continue  # it came in this round: what it has sent is not read yet
                 age += 0x8000000
             elif since & 2 and h._se_want == _READ:
-                if age <= _PART_MS and self.locked is not None:
+                if age <= _PART_MS and not self.left:
                     continue
             elif age <= _AT_WORK_MS:
                 continue

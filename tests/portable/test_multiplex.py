@@ -1318,6 +1318,32 @@ def test_who_drips_and_gets_no_answer_cannot_keep_its_place():
             c.close()
 
 
+def test_a_crowd_that_drips_is_passed_by_all_at_once():
+    # As many may come in as there are places, each time that somebody has waited: not one.
+    class Upload(AsyncStreamRequestHandler):
+        async def handle(self):
+            await self.rfile.readline()
+
+    with server_with(Upload, max_connections=4) as server:
+        dripping = [Client(server.server_address) for _ in range(4)]
+        for c in dripping:
+            c.send(b"x")
+        while server.stats["bytes_in"] < 4:
+            server.handle_request()
+        hub = server._se_hub
+        for h in hub.map.values():
+            if h._se_since is not None:
+                h._se_since = hub.time  # a byte has just come
+        assert not hub.acquire() and hub.locked
+        hub.peek()
+        assert [hub.acquire() for _ in range(4)] == [True] * 4 and not hub.locked
+        assert server.stats["evicted"] == 4
+        hub.peek()
+        assert not hub.left  # nobody waits any more
+        for c in dripping:
+            c.close()
+
+
 def test_client_that_only_listens_is_at_work():
     # What it takes counts as much as what it says.
     class Ticker(AsyncStreamRequestHandler):
