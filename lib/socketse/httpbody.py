@@ -306,6 +306,8 @@ def _read(h, body):
             try:
                 data += more
             except MemoryError:
+                from .table import make_room
+
                 make_room(h)
                 data += more
         body.left = 0
@@ -313,10 +315,3 @@ def _read(h, body):
     finally:
         h.timeout = timeout
         data = b""  # this frame may stay
-
-
-def make_room(h):
-    """Let somebody go. Raises MemoryError if nobody else is there."""
-    hub = getattr(h.server, "_se_hub", None)
-    if hub is None or hub.count < 2 or not hub.collect():
-        raise MemoryError

@@ -30,7 +30,7 @@ def send_file(h):
             try:
                 data = f.read(_PIECE if left is None else min(left, _PIECE))
             except MemoryError:
-                from .httpbody import make_room
+                from .table import make_room
 
                 make_room(h)
                 continue

@@ -13,6 +13,7 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 # isort: split
 from . import port, services
 from .port import const
+from .table import make_room
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -55,9 +56,23 @@ async def serve(h):
                 return
             h.timeout = 1 + left // 1000
         h.timeout = patience
-        h._se_buffer = data[end:]
-        if not await _answer(h, data[:end]):
+        while True:
+            sent = _sent(h)
+            try:
+                h._se_buffer = data[end:]
+                stays = await _answer(h, data[:end])
+                break
+            except MemoryError:
+                if _sent(h) != sent:
+                    raise  # too late to begin once more
+                make_room(h)
+        if not stays:
             return
+
+
+def _sent(h):
+    # Return a number that grows with each byte written by h.
+    return h._se_stats["bytes_out"] + len(h._se_out)
 
 
 async def _answer(h, head):
@@ -119,7 +134,11 @@ async def _answer(h, head):
         fields += "Content-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n" % stat[6]
         _begin(h, "200 OK", fields)
         while whole:
-            data = f.read(_PIECE)
+            try:
+                data = f.read(_PIECE)
+            except MemoryError:
+                make_room(h)
+                continue
             if not data:
                 break
             h.write(data)

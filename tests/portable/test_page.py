@@ -282,3 +282,66 @@ def test_a_server_of_its_own():
     server.shutdown()
     wait_until(lambda: record["done"])
     server.server_close()
+
+
+class Short:
+    """What page takes for open and os: each name's first calls find no memory."""
+
+    def __init__(self, **calls):
+        self.calls = calls  # by name, which of them fails
+        self.file = None
+
+    def fail(self, name):
+        self.calls[name] = self.calls.get(name, 0) - 1
+        if self.calls[name] == 0:
+            raise MemoryError
+
+    def stat(self, path):
+        self.fail("stat")
+        return os.stat(path)
+
+    def open(self, path, mode):
+        self.fail("open")
+        self.file = open(path, mode)
+        return self
+
+    def read(self, n):
+        self.fail("read")
+        return self.file.read(n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.file.close()
+
+
+def without_memory(name, call):
+    """Ask for the page while a call finds no memory: first beside somebody else, then alone."""
+    short = Short(**{name: call})
+    site = serving()
+    with site as address:
+        page.os, page.open = short, short.open
+        try:
+            with Client(address) as other, Client(address) as client:
+                other.send(b"GET / HTT")
+                wait_until(lambda: site.hub.stats["bytes_in"] == 9)
+                time.sleep(0.3)  # garbage is to be enough in the first 250 ms
+                client.send(GET % b"/")
+                assert Answer(client).body == TEXT
+                assert site.hub.stats["errors"] == 0 and short.calls[name] < 0
+                # Now it is alone: nobody can leave it more room.
+                other.close()
+                wait_until(lambda: site.hub.stats["active"] == 1)
+                short.calls[name] = 1
+                client.send(GET % b"/")
+                assert TEXT not in client.rest()
+                assert site.hub.stats["out_of_memory"] == 2
+        finally:
+            page.os = os
+            del page.open
+
+
+def test_somebody_else_goes_if_there_is_no_memory_for_an_answer():
+    for name, call in (("stat", 1), ("open", 1), ("read", 1), ("read", 2)):
+        without_memory(name, call)
