@@ -88,9 +88,13 @@ class Handshake(Knock):
             h._se_since |= 1  # odd: something has come, the handshake
 
     def _wait(self):
-        # Until the others, who are at work, leave some room.
+        # Until the others, who are at work, leave some room; if there are none, not at all.
         hub = self.server._se_hub
-        waited = port.ticks_diff(hub.time, self._se_since)
-        self.timeout = min((waited + _AGAIN_MS) / 1000, Handshake.timeout)
+        end = port.ticks_diff(hub.time, self._se_since) + _AGAIN_MS
+        if end >= Handshake.timeout * 1000 or hub.count < 2:
+            self._se_count("out_of_memory")
+            hub.close(self)
+            return
+        self.timeout = end / 1000
         hub.select.modify(self.request, 0)
         hub.schedule(_AGAIN_MS)

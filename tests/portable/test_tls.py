@@ -778,6 +778,43 @@ def test_a_handshake_without_room_waits_in_peace():
         tlssocket.has_room = usual
 
 
+class Full:
+    """A context for whose connections there is no room."""
+
+    def wrap_socket(self, wire, **options):
+        raise MemoryError
+
+
+def test_a_handshake_that_never_finds_room_was_out_of_memory():
+    if not MICROPYTHON:
+        raise Skip("memory that has to be looked at: CPython has enough")
+    rooms_are_files()
+    from socketse import tls
+
+    usual = tls.Handshake.timeout
+    try:
+        server = MultiplexingTCPServer(free(), Echo)
+        server.ssl_context = Full()
+        with serving(server), Client(server.server_address) as other:
+            wait_until(lambda: server.stats["active"] == 1)
+            tls.Handshake.timeout = 0.4
+            with Client(server.server_address) as client:
+                wait_until(lambda: server.stats["active"] == 2)
+                client.send(b"x")
+                wait_until(lambda: server.stats["active"] == 1)
+            other.close()
+            wait_until(lambda: server.stats["active"] == 0)
+            tls.Handshake.timeout = 1000  # alone: nobody can leave it room
+            with Client(server.server_address) as client:
+                wait_until(lambda: server.stats["active"] == 1)
+                client.send(b"x")
+                wait_until(lambda: server.stats["active"] == 0)
+            assert server.stats["out_of_memory"] == 3, server.stats
+            assert server.stats["timed_out"] == 0, server.stats
+    finally:
+        tls.Handshake.timeout = usual
+
+
 class Pretender:
     """A context and its socket for Mbed TLS's: with answers that stand in a list."""
 
