@@ -398,8 +398,12 @@ class BaseHTTPRequestHandler(AsyncStreamRequestHandler):
                 frame(self, head, data)
                 return size
             self._se_head = None
-            data = head + data
         try:
+            if head:
+                try:
+                    data = head + data
+                except MemoryError:  # so much in one piece: one after the other
+                    AsyncStreamRequestHandler.write(self, head)
             AsyncStreamRequestHandler.write(self, data)
         except OSError as e:
             self._se_error = e

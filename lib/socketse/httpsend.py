@@ -25,14 +25,20 @@ def send_file(h):
     h._se_file = None  # or it would be sent before its first piece
     # So much and no more, or the rest would be taken for the next answer: the file may have grown.
     left = _length(h._se_head)
+    piece = _PIECE
     try:
         while True:
             try:
-                data = f.read(_PIECE if left is None else min(left, _PIECE))
+                data = f.read(piece if left is None else min(left, piece))
             except MemoryError:
                 from .table import make_room
 
-                make_room(h)
+                try:
+                    make_room(h)
+                except MemoryError:  # nobody else is there
+                    if piece < 64:
+                        raise
+                    piece >>= 1
                 continue
             if not data:
                 break

@@ -926,6 +926,64 @@ def test_want_of_memory():
             assert isinstance(server.told[0], MemoryError)
 
 
+def test_an_answer_that_is_nowhere_in_one_piece():
+    class Head(bytes):
+        def __add__(self, other):
+            raise MemoryError
+
+    class Full(Handler):
+        def do_GET(self):
+            body = b"x" * 600
+            self.send_response(200)
+            self.send_header("Content-Length", 600)
+            self.end_headers()
+            if not MICROPYTHON:
+                self._se_head = Head(self._se_head)
+            hog = None
+            size = 65536 if MICROPYTHON else 0
+            while size >= 256:
+                try:
+                    hog = hog, bytearray(size)
+                except MemoryError:
+                    size >>= 1
+            self.wfile.write(body)
+
+    for kind in ("plain", "multiplexer"):
+        with Serving(kind, Full) as server, Browser(server.server_address) as c:
+            status, _, body = c.get()
+            assert status == 200 and body == b"x" * 600
+
+
+def test_a_file_of_which_only_small_pieces_fit():
+    class Pieces:
+        def __init__(self):
+            self.left = 1500
+
+        def read(self, n):
+            if n > 100:
+                raise MemoryError
+            n = min(n, self.left)
+            self.left -= n
+            return b"x" * n
+
+        def close(self):
+            closed.append(self.left)
+
+    class File(Handler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", 1500)
+            self.end_headers()
+            self._se_file = Pieces()
+
+    closed = []
+    with Serving("multiplexer", File) as server, Browser(server.server_address) as c:
+        for _ in range(2):
+            status, _, body = c.get()
+            assert status == 200 and body == b"x" * 1500
+    assert closed == [0, 0]
+
+
 def test_what_is_logged_does_not_steer_terminals():
     from socketse.httperror import log
 
