@@ -1967,9 +1967,12 @@ def test_second_run_of_a_multiplexer():
     def serve_forever(hub):
         hub.serve_forever(0.02)
 
+    rounds = []
+
     def poll(hub):
         while True:
-            hub.poll(2)  # between two calls of it, nobody could tell that it goes on
+            rounds.append(hub)
+            hub.poll(2)
 
     for serve in (serve_forever, poll):
         hub = Multiplexer(max_connections=20)
@@ -1977,6 +1980,12 @@ def test_second_run_of_a_multiplexer():
         record = thread(raises, SystemExit, serve, hub)
         silent = Client(one.server_address)
         exchange_once(other.server_address)
+        if serve is poll:
+            # Between two calls nobody could tell that it goes on: in the one that will wait.
+            wait_until(lambda hub=hub: hub.stats["active"] == 1)
+            seen = len(rounds)
+            wait_until(lambda seen=seen: len(rounds) > seen)
+            wait_until(lambda hub=hub: hub._se_hub.cur_task is not None)
         raises(OSError, TCPServer, one.server_address, Echo)
         raises(OSError, TCPServer, other.server_address, Echo)
         with Client(one.server_address) as c:
