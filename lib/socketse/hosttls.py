@@ -60,7 +60,7 @@ class TLSSocket(ssl.SSLSocket):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as e:
             raise BlockingIOError(errno.EAGAIN, "nothing to read now") from e
         except ssl.SSLZeroReturnError:
-            pass
+            pass  # close_notify: a proper end
         except ssl.SSLError as e:
             # Before Python 3.10 it has no class of its own.
             if not isinstance(e, ssl.SSLEOFError) and e.reason != "UNEXPECTED_EOF_WHILE_READING":
