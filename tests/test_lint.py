@@ -23,11 +23,11 @@ def test_types():
 
 def test_no_room_imports_one_below_it():
     # The order of design: port knows nothing of the others, nobody knows services.
-    order = "trouble rooms port host unixport limits allow options workers alone tell".split()
-    order += "server revive handler udp unix stream table hub plain multiplexer mixed".split()
+    order = "trouble rooms port shortage host unixport limits allow options workers alone".split()
+    order += "tell server revive handler udp unix stream table hub plain multiplexer mixed".split()
     order += "names hosttls tlssocket certificates tls".split()
-    order += "threads multiplex services classics scram users guard login auth passwords".split()
-    order += "message weight faults bounds operators entry looks session operate".split()
+    order += "threads multiplex services classics page scram users guard login auth".split()
+    order += "passwords message weight faults bounds operators entry looks session operate".split()
     order += "remote proxy httpdate httperror httpbody httpsend httpauth http httpfiles".split()
     order += "httplist timepage xmlvalues xmlsystem xmlrpc".split()
     late = {("port", "host"), ("port", "unixport"), ("services", "classics"), ("auth", "login")}

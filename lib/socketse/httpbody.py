@@ -5,6 +5,7 @@ from io import BytesIO
 
 from . import port
 from .port import const, coro
+from .shortage import make_room
 from .stream import AsyncStreamRequestHandler
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -306,8 +307,6 @@ def _read(h, body):
             try:
                 data += more
             except MemoryError:
-                from .table import make_room
-
                 make_room(h)
                 data += more
         body.left = 0

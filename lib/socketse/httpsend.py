@@ -4,6 +4,7 @@ import errno
 
 from . import port
 from .port import const, coro
+from .shortage import read_piece
 from .stream import AsyncStreamRequestHandler
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
@@ -25,21 +26,9 @@ def send_file(h):
     h._se_file = None  # or it would be sent before its first piece
     # So much and no more, or the rest would be taken for the next answer: the file may have grown.
     left = _length(h._se_head)
-    piece = _PIECE
     try:
         while True:
-            try:
-                data = f.read(piece if left is None else min(left, piece))
-            except MemoryError:
-                from .table import make_room
-
-                try:
-                    make_room(h)
-                except MemoryError:  # nobody else is there
-                    if piece < 64:
-                        raise
-                    piece >>= 1
-                continue
+            data = read_piece(h, f, _PIECE if left is None else min(left, _PIECE))
             if not data:
                 break
             if left is not None:
@@ -79,10 +68,10 @@ def frame(h, head, data):
     if f is not None:
         h._se_file = None
         try:
-            more = f.read(_PIECE)
+            more = read_piece(h, f, _PIECE)
             while more:
                 h.write(more)
-                more = f.read(_PIECE)
+                more = read_piece(h, f, _PIECE)
         finally:
             f.close()
         h.write(data)

@@ -13,7 +13,7 @@ from .stream import AsyncStreamRequestHandler  # first: the largest compiles bes
 # isort: split
 from . import port, services
 from .port import const
-from .table import make_room
+from .shortage import make_room, read_piece
 
 if False:  # for the type checker: boards have no typing, and compilers drop this
     from typing import Any
@@ -134,11 +134,7 @@ async def _answer(h, head):
         fields += "Content-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n" % stat[6]
         _begin(h, "200 OK", fields)
         while whole:
-            try:
-                data = f.read(_PIECE)
-            except MemoryError:
-                make_room(h)
-                continue
+            data = read_piece(h, f, _PIECE)
             if not data:
                 break
             h.write(data)

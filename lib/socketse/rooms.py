@@ -32,7 +32,7 @@ def find(name):
         "passwords:PasswordHandler:stream page:PageHandler:stream/services",
         "http::server/stream httpfiles::server/stream/http xmlrpc::server/stream/http",
         "httpauth:: httpbody:: httpdate:: httperror:: httplist:: httpsend:: timepage::",
-        "xmlsystem:: xmlvalues::",
+        "xmlsystem:: xmlvalues:: shortage::",
     )
     for some in rooms:
         for entry in some.split():

@@ -308,13 +308,6 @@ class Table:
         return False
 
 
-def make_room(h):
-    """Let somebody go. Raises MemoryError if nobody else is there."""
-    hub = getattr(h.server, "_se_hub", None)
-    if hub is None or hub.count < 2 or not hub.collect():
-        raise MemoryError
-
-
 def is_async(server):
     """Return True if the server's handler is an AsyncStreamRequestHandler."""
     handler = server.RequestHandlerClass

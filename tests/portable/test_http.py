@@ -976,12 +976,13 @@ def test_a_file_of_which_only_small_pieces_fit():
             self.end_headers()
             self._se_file = Pieces()
 
-    closed = []
-    with Serving("multiplexer", File) as server, Browser(server.server_address) as c:
-        for _ in range(2):
-            status, _, body = c.get()
-            assert status == 200 and body == b"x" * 1500
-    assert closed == [0, 0]
+    for kind in ("plain", "multiplexer"):
+        closed = []
+        with Serving(kind, File) as server, Browser(server.server_address) as c:
+            for _ in range(2):
+                status, _, body = c.get()
+                assert status == 200 and body == b"x" * 1500
+        assert closed == [0, 0]
 
 
 def test_what_is_logged_does_not_steer_terminals():
