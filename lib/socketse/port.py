@@ -48,13 +48,18 @@ else:
 
         def accept(socket):
             """Return (connection, (host, port)) of the next connection, in blocking mode."""
-            socket.settimeout(1)  # rp2: a connection that was reset while it waited is gone
+            connection = None
             try:
+                socket.settimeout(1)  # rp2: a connection that was reset while it waited is gone
                 connection, address = socket.accept()
-            finally:
                 socket.settimeout(None)
-            connection.settimeout(None)  # rp2: it has inherited the listener's
-            return connection, address[:2]
+                connection.settimeout(None)  # rp2: it has inherited the listener's
+                return connection, address[:2]
+            except BaseException:
+                if connection is not None:
+                    connection.close()  # Ctrl-C, or no memory: nobody else has it
+                socket.settimeout(None)
+                raise
 
         accept_native = accept
         discard: Any = None  # unix: a recv without memory may take bytes, and lose them

@@ -82,7 +82,11 @@ class Handshake(Knock):
             except BaseException:
                 hub.close(self)  # Ctrl-C: Mbed TLS cannot go on where it was
                 raise
-        Knock._se_knock(self, socket)
+        try:
+            Knock._se_knock(self, socket)
+        except BaseException:
+            hub.close(self)  # Ctrl-C: what has been read already is nothing to poll for
+            raise
         h = hub.map.get(request)
         if h is not None:
             h._se_since |= 1  # odd: something has come, the handshake

@@ -73,7 +73,7 @@ class Socket(io.IOBase):
         native, addr = accept_native(self)
         try:
             return Socket(self.family, self.type, native), addr
-        except MemoryError:
+        except BaseException:  # Ctrl-C may hit it
             native.close()
             raise
 
@@ -110,7 +110,7 @@ def accept_native(socket):
     native, buf = socket.native.accept()
     try:
         return native, unpack(buf)
-    except Exception:
+    except BaseException:
         native.close()  # nothing else would: the port's sockets have no finaliser
         raise
 

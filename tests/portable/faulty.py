@@ -379,7 +379,7 @@ class Poller:
         self._bad = None  # what a register has failed for
 
     def register(self, obj, *events):
-        if self._bad is None or self._bad is obj:
+        if not MICROPYTHON or self._bad is None or self._bad is obj:
             self._bad = obj
             try:
                 plan.enter("register")

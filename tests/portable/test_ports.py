@@ -541,6 +541,46 @@ def test_memory_error_in_accept():
         wait_until(lambda server=server: server.stats["out_of_memory"] == 1)
 
 
+def test_ctrl_c_right_after_accept_loses_nobody():
+    personality()
+    listener, connection = Timed(), Timed()
+    listener.accept = lambda: (connection, (HOST, 7, "more"))
+    assert port.accept(listener) == (connection, (HOST, 7))
+    assert listener.left is None and connection.left is None
+    for at in range(3):
+        for error in (KeyboardInterrupt, MemoryError):
+            listener, connection = Timed(), Timed()
+            listener.accept = lambda c=connection: (c, (HOST, 7))
+            calls = [at]
+
+            def fail(calls=calls, error=error):
+                calls[0] -= 1
+                if calls[0] == -1:
+                    raise error
+
+            listener.fail = connection.fail = fail
+            raises(error, port.accept, listener)
+            assert connection.closed == (at > 0), "call %d" % at
+            assert listener.left is None  # or the loop would look at a listener with a timeout
+
+
+class Timed:
+    """A socket whose settimeout may fail."""
+
+    left = 0
+    closed = False
+
+    def fail(self):
+        pass
+
+    def settimeout(self, seconds):
+        self.fail()
+        self.left = seconds
+
+    def close(self):
+        self.closed = True
+
+
 def test_the_other_heap_is_used_up():
     only("esp32")
     p = personality()

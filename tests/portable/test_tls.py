@@ -29,6 +29,7 @@ from support import (
     raises,
     rooms_are_files,
     serving,
+    thread,
     wait_until,
 )
 
@@ -1235,6 +1236,35 @@ def test_interrupts_and_want_of_memory_in_a_handshake():
                     assert client.rest() == b""
                 except OSError:
                     pass  # a reset: it had sent something
+
+
+def test_ctrl_c_at_the_end_of_a_handshake_keeps_no_place():
+    server = server_with(MultiplexingTCPServer, AsyncEcho)
+    hub = server._se_new_poller()
+    select = hub.select
+
+    class Once:
+        def unregister(self, socket):
+            hub.select = select
+            raise KeyboardInterrupt
+
+        def __getattr__(self, name):
+            return getattr(select, name)
+
+    hub.select = Once()
+
+    def greet():
+        try:
+            with TLSClient(server.server_address) as client:
+                client.line()
+        except OSError:
+            pass  # it is closed
+
+    record = thread(greet)
+    raises(KeyboardInterrupt, server.serve_forever, 0.02)
+    assert hub.select is select and server.stats["active"] == 0 and hub.count == 0
+    wait_until(lambda: record["done"])
+    server.server_close()
 
 
 def test_what_a_handshake_on_cpython_waits_for():
