@@ -173,7 +173,7 @@ class Table:
     def timeout(self, h):
         # Return True if the deadline of h has passed, and see to it that it is looked at.
         if h._se_want == _SLEEP:
-            left = ticks_diff(h._se_wake, self.time)
+            left = ticks_diff(h._se_wake, ticks_ms())  # self.time may be 3 ms ahead
         elif h.timeout is None or h._se_want == _TURN:
             return False
         else:

@@ -1618,14 +1618,18 @@ def test_sleeping_handlers_wake_on_time():
             await self.sleep(int(line) / 1000)
             late.append(port.ticks_diff(port.ticks_ms(), begin) - int(line))
             self.wfile.write(line)
+            while line == b"0\n" and len(late) < len(clients):
+                await self.sleep(0)  # a round each ms, and none may wake the others too early
 
     late = []
     with serving(server_with(Handler, max_connections=40), 20) as server:
         clients = [Client(server.server_address) for _ in range(min(20, MOST))]
         for n, c in enumerate(clients):
-            c.send(b"%d\n" % (20 + 47 * n))
+            c.send(b"%d\n" % (47 * n))
         for n, c in enumerate(clients):
-            assert c.rest() == b"%d\n" % (20 + 47 * n)
+            assert c.line() == b"%d\n" % (47 * n)
+        for c in clients:
+            assert c.rest() == b""
             c.close()
         stop(server)
     assert len(late) == len(clients) and min(late) >= -1 and max(late) < 1500, late
@@ -2002,6 +2006,30 @@ def test_second_run_of_a_multiplexer():
                 exchange_once(other.server_address)
                 raises(OSError, TCPServer, other.server_address, Echo)
                 raises(OSError, TCPServer, new.server_address, Echo)
+
+
+class Tidy(AsyncStreamRequestHandler):
+    async def handle(self):
+        try:
+            await self.rfile.readline()
+            await self.sleep(60)
+        finally:
+            self.server.tidied.append(1)
+
+
+def test_ctrl_c_between_two_waits_runs_a_handlers_finally_blocks():
+    server = server_with(Tidy, tidied=[])
+    hub = server._se_new_poller()
+
+    def modify(h):
+        raise KeyboardInterrupt
+
+    with Client(server.server_address) as c:
+        c.send(ONE_LINE)
+        hub.modify = modify
+        raises(KeyboardInterrupt, server.serve_forever, 0.02)
+        assert server.tidied == [1] and server.stats["active"] == 0
+    server.server_close()
 
 
 def server_with_address(address):
