@@ -122,9 +122,16 @@ class Multiplexer:
         if self._se_serving is not None:
             raise RuntimeError("it serves already")
         self._se_serving = [port.get_ident()]
+        seconds: float = 0
         try:
             while not self._se_stop:
-                await sleep(0 if self.poll(0) else _IDLE_SECONDS)
+                try:
+                    await sleep(seconds)
+                    seconds = 0 if self.poll(0) else _IDLE_SECONDS
+                except MemoryError:
+                    self._se_count("out_of_memory")
+                    port.collect()
+                    seconds = _IDLE_SECONDS  # the others may leave some
         finally:
             self._se_serving = None
             self._se_stop = False

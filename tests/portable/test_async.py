@@ -255,6 +255,18 @@ def fill(handler):
 # Reading.
 
 
+def service_actions(server):
+    if server.faults:
+        server.faults.pop()
+        raise MemoryError
+
+
+def test_a_hook_without_memory_ends_no_server():
+    for server in every_server(Echo, service_actions=service_actions, faults=[]):
+        server.faults += [1, 2, 3]
+        wait_until(lambda server=server: not server.faults, what="service_actions")
+
+
 def test_lines():
     for server in every_server(Echo):
         with Guest(server) as c:
