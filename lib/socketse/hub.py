@@ -68,13 +68,16 @@ class Hub(Table):
         except MemoryError:
             # There was not even enough to end the handler at work: it would wait for ever.
             h = self.cur_task
+            self.cur_task = False  # nothing of it runs: cancel may close its coroutine
             self.collect()
             if h:
                 self.cancel(h)
             return True
         except BaseException:
-            if self.cur_task:
-                self.cancel(self.cur_task)
+            h = self.cur_task
+            self.cur_task = False
+            if h:
+                self.cancel(h)
             raise
         finally:
             self.cur_task = None  # first: Ctrl-C may hit this, too

@@ -69,12 +69,14 @@ class Knock(BaseRequestHandler):
             server._se_count("timed_out")
             server._se_hub.close(self)
             return
-        server._se_hub.unregister(request)
         try:
+            server._se_hub.unregister(request)
             self.process(request, self.client_address)
         except Exception as e:
             server._se_report(request, self.client_address, e)
             server.shutdown_request(request)
         except BaseException:
+            # Ctrl-C may have hit it: of what TLS has read already nothing would tell.
+            server._se_hub.unregister(request)
             server.shutdown_request(request)
             raise

@@ -82,11 +82,7 @@ class Handshake(Knock):
             except BaseException:
                 hub.close(self)  # Ctrl-C: Mbed TLS cannot go on where it was
                 raise
-        try:
-            Knock._se_knock(self, socket)
-        except BaseException:
-            hub.close(self)  # Ctrl-C: what has been read already is nothing to poll for
-            raise
+        Knock._se_knock(self, socket)
         h = hub.map.get(request)
         if h is not None:
             h._se_since |= 1  # odd: something has come, the handshake

@@ -1238,35 +1238,47 @@ def test_interrupts_and_want_of_memory_in_a_handshake():
                     pass  # a reset: it had sent something
 
 
-def test_ctrl_c_at_the_end_of_a_handshake_keeps_no_place():
-    server = server_with(MultiplexingTCPServer, AsyncEcho)
-    hub = server._se_new_poller()
-    select = hub.select
+class Once:
+    """A poller whose unregister is hit by Ctrl-C at a call."""
 
-    class Once:
-        def unregister(self, socket):
-            if isinstance(socket, int):  # unix: of no connection, only to make its table larger
-                return select.unregister(socket)
-            hub.select = select
-            raise KeyboardInterrupt
+    def __init__(self, hub, call):
+        self.hub = hub
+        self.select = hub.select
+        self.call = call
+        hub.select = self
 
-        def __getattr__(self, name):
-            return getattr(select, name)
+    def unregister(self, socket):
+        if not isinstance(socket, int):  # unix: of no connection, only to make its table larger
+            self.call -= 1
+            if not self.call:
+                self.hub.select = self.select
+                raise KeyboardInterrupt
+        self.select.unregister(socket)
 
-    hub.select = Once()
+    def __getattr__(self, name):
+        return getattr(self.select, name)
 
-    def greet():
-        try:
-            with TLSClient(server.server_address) as client:
-                client.line()
-        except OSError:
-            pass  # it is closed
 
-    record = thread(greet)
-    raises(KeyboardInterrupt, server.serve_forever, 0.02)
-    assert hub.select is select and server.stats["active"] == 0 and hub.count == 0
-    wait_until(lambda: record["done"])
-    server.server_close()
+def test_ctrl_c_between_handshake_and_handler_keeps_no_place():
+    # The second call is at the first byte after the handshake.
+    for handler, call in ((AsyncEcho, 1), (SpokenTo, 1), (SpokenTo, 2)):
+        server = server_with(MultiplexingTCPServer, handler)
+        hub = server._se_new_poller()
+        once = Once(hub, call)
+
+        def greet(server=server):
+            try:
+                with TLSClient(server.server_address) as client:
+                    client.send(b"hello\n")
+                    client.line()
+            except OSError:
+                pass  # it is closed
+
+        record = thread(greet)
+        raises(KeyboardInterrupt, server.serve_forever, 0.02)
+        assert once.call == 0 and server.stats["active"] == 0 and hub.count == 0
+        wait_until(lambda record=record: record["done"])
+        server.server_close()
 
 
 def test_what_a_handshake_on_cpython_waits_for():
