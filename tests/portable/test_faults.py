@@ -297,8 +297,11 @@ class TLSTalk(Talk):
 class LoginTalk(Talk):
     """The same, by one who proves first that it knows the secret."""
 
+    secret = "a secret"
+    refused = "closed"  # its state then
+
     def __init__(self, address, pieces, answer):
-        login = auth.Login("a secret")
+        login = auth.Login(self.secret)
         self.takes = [login.second, login.last]  # of the server's lines
         self.line = b""
         Talk.__init__(self, address, [login.first()] + pieces, b"".join(pieces))
@@ -320,7 +323,7 @@ class LoginTalk(Talk):
                 try:
                     proof = self.takes.pop(0)(self.line)
                 except OSError:
-                    self.over("closed")  # refused
+                    self.over(self.refused)
                     return
                 self.line = b""
                 if proof:
@@ -331,23 +334,29 @@ class LoginTalk(Talk):
             Talk.take(self, data)
 
 
+class Refused(LoginTalk):
+    """One who does not know the secret: to be told so is to be served."""
+
+    secret = "another one"
+    refused = "served"
+
+
 class Whole(Talk):
     """A client that sends all at once and reads until the end: it begins and ends with answer."""
 
-    def step(self):
-        if self.state != "waits":
-            return
-        try:
-            data = self.socket.recv(4096)
-        except OSError as e:
-            if e.errno != 11:
-                self.over("closed")
-            return
+    def take(self, data):
+        """Look at what has come."""
         self.came += data
         if not data:
             begin, end = self.answer
             right = self.came.startswith(begin) and self.came.endswith(end)
             self.over("served" if right else "closed")
+
+
+class TLSWhole(TLSTalk):
+    """The same over TLS."""
+
+    take = Whole.take
 
 
 class Ask:
@@ -532,13 +541,13 @@ class Many:
 class Session(One):
     """A RemoteServer, and sessions as bytes: a client of the library's would wait."""
 
-    def __init__(self, kind=RemoteServer):
+    def __init__(self, kind=RemoteServer, client=Whole, **options):
         frames = [message.dumps(["NEW"], 256), message.dumps(["RUN", 0, "double", [21]], 256)]
         frames.append(message.dumps(["BYE"], 256))
         frames[0] = b"00000001V1" + frames[0]
         begin = b"00000001V1"
         end = message.dumps(42, 256) + message.dumps(None, 256)
-        One.__init__(self, kind, Thing, [b"".join(frames)], Whole, (begin, end))
+        One.__init__(self, kind, Thing, [b"".join(frames)], client, (begin, end), **options)
 
 
 TRUST = []  # what TLSTalk takes certificates by, and the server's context
@@ -559,7 +568,12 @@ def secure(kind):
 
 def tls(kind, handler, drive=forever):
     """Return a server with TLS and two clients: a handshake takes long."""
-    return One(secure(kind), handler, LINES, TLSTalk, None, False, drive, 2)
+    return One(secure(kind), handler, LINES, TLSTalk, **over_tls(drive))
+
+
+def over_tls(drive):
+    """Return the options of a scenario over TLS."""
+    return {"counts": False, "drive": drive, "many": 2}
 
 
 def until_done(clients, begun):
@@ -623,7 +637,7 @@ def run(case):
     # be accepted one whose handshake goes on: it has said nothing yet.
     failed = case.width - plan.left
     tls = getattr(getattr(server, "servers", [server])[0], "ssl_context", None)
-    another = tls and plan.name in ("accept", "setblocking")
+    another = tls and plan.name in ("accept", "setblocking", "settimeout")
     allowed = 2 * failed if another or isinstance(error, MemoryError) else failed
     assert interrupted or lost <= allowed, "%d clients are not served" % lost
     if interrupted:
@@ -946,10 +960,10 @@ def test_tls_contexts():
         case.close()
 
 
-def http(kind):
+def http(kind, client=Whole, **options):
     request = b"GET / HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200 ", b"\r\n\r\n" + REPLY
-    return One(kind, Page, [request], Whole, answer)
+    return One(kind, Page, [request], client, answer, **options)
 
 
 def test_http():
@@ -963,6 +977,15 @@ def test_http_multiplexing():
 
 def test_http_threads():
     sweep(http(ThreadingHTTPServer))
+
+
+def test_http_over_tls():
+    sweep(http(secure(HTTPServer), TLSWhole, **over_tls(apart)), thin=9)
+    sweep(http(secure(MultiplexingHTTPServer), TLSWhole, **over_tls(forever)), thin=9)
+
+
+def test_session_over_tls():
+    sweep(Session(secure(RemoteServer), TLSWhole, **over_tls(forever)), thin=9)
 
 
 class Calls(One):
@@ -1059,9 +1082,18 @@ def test_select_instead_of_poll():
     sweep(One(ThreadingTCPServer, Echo, [b"one\ntwo\n"]), names=names)
 
 
-def test_status_page():
+def status_page():
     request = b"HEAD /stats.json HTTP/1.1\r\nHost: x\r\n\r\nGET /stats.json HTTP/1.0\r\n\r\n"
-    sweep(One(MultiplexingTCPServer, Status, [request], Whole, (b"HTTP/1.1 200 ", b"}]}")), thin=2)
+    return One(MultiplexingTCPServer, Status, [request], Whole, (b"HTTP/1.1 200 ", b"}]}"))
+
+
+def test_status_page():
+    sweep(status_page(), thin=2)
+
+
+def assert_nobody_tries():
+    busy = [entry for entry in guard.table.values() if entry[2] is not None]
+    assert not busy, "a try that does not end: %s" % guard.table
 
 
 class Passwords(One):
@@ -1077,27 +1109,46 @@ class Passwords(One):
 
     def close(self, server):
         One.close(self, server)
-        busy = [entry for entry in guard.table.values() if entry[2] is not None]
-        assert not busy, "a try that does not end: %s" % guard.table
+        assert_nobody_tries()
         assert Changes.users.names() == ["ann"]
         assert Changes.users.check_now("ann", "password")
         support.raises(OSError, os.stat, self.path + ".new")
 
 
-def test_passwords():
+def change_passwords(**options):
     case = Passwords()
     try:
-        sweep(case)
+        sweep(case, **options)
     finally:
         os.remove(case.path)
 
 
+def test_passwords():
+    change_passwords()
+
+
+class Logins(One):
+    """A server whose clients have to log in: an address has one try at a time."""
+
+    def make(self):
+        guard.table.clear()  # each failure makes the next try wait longer
+        return One.make(self)
+
+    def close(self, server):
+        One.close(self, server)
+        assert_nobody_tries()
+
+
 def test_login():
-    sweep(One(MultiplexingTCPServer, Known, LINES, LoginTalk), thin=3)
+    sweep(Logins(MultiplexingTCPServer, Known, LINES, LoginTalk), thin=3)
 
 
 def test_login_in_threads():
-    sweep(One(ThreadingTCPServer, KnownPlain, [b"one\ntwo\n"], LoginTalk, drive=apart), thin=3)
+    sweep(Logins(ThreadingTCPServer, KnownPlain, [b"one\ntwo\n"], LoginTalk, drive=apart), thin=3)
+
+
+def test_refused_login():
+    sweep(Logins(MultiplexingTCPServer, Known, LINES, Refused, many=1), thin=3)
 
 
 def test_rooms_whose_locks_find_no_memory():
@@ -1161,6 +1212,31 @@ def test_shutdown_of_tls():
 def test_shutdown_of_http():
     for kind in (HTTPServer, MultiplexingHTTPServer, ThreadingHTTPServer):
         sweep(http(kind), stopped, thin=2)
+
+
+def test_shutdown_of_the_status_page():
+    sweep(status_page(), stopped, thin=2)
+
+
+def test_shutdown_of_logins():
+    sweep(Logins(MultiplexingTCPServer, Known, LINES, LoginTalk), stopped, thin=9)
+    sweep(
+        Logins(ThreadingTCPServer, KnownPlain, [b"one\ntwo\n"], LoginTalk, drive=apart),
+        stopped,
+        thin=9,
+    )
+
+
+def test_shutdown_of_passwords():
+    change_passwords(run=stopped, thin=2)
+
+
+def test_shutdown_beside_tasks():
+    sweep(Many(*MIXED, drive=beside_tasks), stopped, thin=2)
+
+
+def test_shutdown_of_a_polled_multiplexer():
+    sweep(Many(*MIXED, drive=rounds), stopped, thin=2)
 
 
 def test_shutdown_of_xmlrpc():
