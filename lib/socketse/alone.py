@@ -138,7 +138,10 @@ def run(h):
         except Exception as e:
             error = e
         finally:
-            h.finish()
+            try:
+                h._se_co.close()  # Ctrl-C, or no memory: it waits, and MicroPython would drop it
+            finally:
+                h.finish()
         if not isinstance(error, OSError):
             driver.flush()
         if error:

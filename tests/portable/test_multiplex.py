@@ -2032,6 +2032,44 @@ def test_ctrl_c_between_two_waits_runs_a_handlers_finally_blocks():
     server.server_close()
 
 
+class Interrupted:
+    """A poller that Ctrl-C hits as soon as a handler has begun to sleep."""
+
+    real = port.poll
+    server = None
+
+    def __init__(self):
+        self.inner = Interrupted.real()
+
+    def poll(self, ms):
+        if Interrupted.server.slept:
+            raise KeyboardInterrupt
+        return self.inner.poll(ms)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Sleeper(Tidy):
+    def sleep(self, seconds):
+        self.server.slept.append(seconds)
+        return Tidy.sleep(self, seconds)
+
+
+def test_ctrl_c_in_a_plain_server_runs_a_handlers_finally_blocks():
+    server = Interrupted.server = server_with(Sleeper, TCPServer, tidied=[], slept=[])
+    port.poll = Interrupted
+    with Client(server.server_address) as c:
+        c.send(ONE_LINE)
+        raises(KeyboardInterrupt, server.handle_request)
+        assert server.tidied == [1] and server.stats["active"] == 0
+        try:
+            assert c.rest() == b""
+        except OSError:
+            pass  # a reset
+    server.server_close()
+
+
 def server_with_address(address):
     return MultiplexingTCPServer(address, Echo)
 
