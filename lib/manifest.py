@@ -78,6 +78,7 @@ if options.extras:
             "scram.py",
             "services.py",
             "session.py",
+            "shortage.py",
             "timepage.py",
             "tls.py",
             "tlssocket.py",
