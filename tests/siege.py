@@ -330,11 +330,13 @@ class Siege:
 
     def _ask_anew(self):
         # When the heap is full at the wrong moment a newcomer is turned away: it tries again.
-        try:
-            with self.enter() as client:
-                return self.protocol.ask(client)
-        except (OSError, Wrong):
-            self.turned_away += 1
+        # While 50 others come in one instant that can happen twice: it has not been read yet.
+        for _ in range(2):
+            try:
+                with self.enter() as client:
+                    return self.protocol.ask(client)
+            except (OSError, Wrong):
+                self.turned_away += 1
         with self.enter() as client:
             self.protocol.ask(client)
 
