@@ -26,11 +26,13 @@ def send_file(h):
     h._se_file = None  # or it would be sent before its first piece
     # So much and no more, or the rest would be taken for the next answer: the file may have grown.
     left = _length(h._se_head)
+    piece = _PIECE
     try:
         while True:
-            data = read_piece(h, f, _PIECE if left is None else min(left, _PIECE))
+            data = read_piece(h, f, piece if left is None else min(left, piece))
             if not data:
                 break
+            piece = len(data)  # what there was room for: nobody has to go for each piece
             if left is not None:
                 left -= len(data)
             h.write(data)
@@ -71,7 +73,7 @@ def frame(h, head, data):
             more = read_piece(h, f, _PIECE)
             while more:
                 h.write(more)
-                more = read_piece(h, f, _PIECE)
+                more = read_piece(h, f, len(more))  # what there was room for
         finally:
             f.close()
         h.write(data)

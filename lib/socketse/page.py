@@ -133,10 +133,12 @@ async def _answer(h, head):
             return stays
         fields += "Content-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n" % stat[6]
         _begin(h, "200 OK", fields)
+        piece = _PIECE
         while whole:
-            data = read_piece(h, f, _PIECE)
+            data = read_piece(h, f, piece)
             if not data:
                 break
+            piece = len(data)  # what there was room for
             h.write(data)
             await h.drain()
     return stays
