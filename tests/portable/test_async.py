@@ -252,9 +252,6 @@ def fill(handler):
         i += 1
 
 
-# Reading.
-
-
 def service_actions(server):
     if server.faults:
         server.faults.pop()
@@ -265,6 +262,9 @@ def test_a_hook_without_memory_ends_no_server():
     for server in every_server(Echo, service_actions=service_actions, faults=[]):
         server.faults += [1, 2, 3]
         wait_until(lambda server=server: not server.faults, what="service_actions")
+
+
+# Reading.
 
 
 def test_lines():
